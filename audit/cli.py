@@ -1,0 +1,76 @@
+"""The `ringfence audit` commands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from audit.verify import LIMITS, Report, verify
+
+app = typer.Typer(no_args_is_help=True, help="Review and verify the ledger.")
+
+
+@app.callback()
+def audit() -> None:
+    """Review and verify the ledger; needs nothing but its files."""
+
+
+@app.command("verify")
+def verify_command(
+    directory: Annotated[
+        Path, typer.Argument(envvar="RINGFENCE_LEDGER_DIR", help="The ledger's folder.")
+    ] = Path("data/ledger"),
+    key: Annotated[
+        str | None, typer.Option(help="The first public key, as kept elsewhere: name+id+base64.")
+    ] = None,
+    not_older_than: Annotated[
+        Path | None, typer.Option(help="A checkpoint kept elsewhere; the ledger must hold it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable result.")] = False,
+) -> None:
+    """Check every record of a ledger, offline. Exit 0: sound; 1: changed; 2: no ledger there."""
+    try:
+        outside_head = not_older_than.read_bytes() if not_older_than else None
+        report = verify(directory, key=key, outside_head=outside_head)
+    except OSError as error:
+        Console(stderr=True).print(f"There is no ledger to read in {directory}: {error.strerror}.")
+        raise typer.Exit(2) from None
+    if as_json:
+        result = {**asdict(report), "is_sound": report.is_sound, "limits": LIMITS}
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        _show(report)
+    raise typer.Exit(0 if report.is_sound else 1)
+
+
+def _show(report: Report) -> None:
+    console = Console(highlight=False)
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(report.kinds.items()))
+    console.print(f"{report.num_records} records in {report.num_chains} chains: {counts}")
+    console.print(
+        f"{report.open_chains} chains still open, {report.open_intents} intents without an outcome"
+    )
+    console.print(
+        f"{report.num_checkpoints} checkpoints, sealed until {report.sealed_until or 'never'}; "
+        f"{report.num_unsealed} records after that are not sealed yet "
+        f"({report.exposed_s:.1f} s exposed); longest silence {report.longest_silence_s:.0f} s"
+    )
+    console.print(f"first key {report.key or 'none'}", soft_wrap=True)
+    for name in report.torn_tails:
+        console.print(f"[yellow]unfinished last line[/] in {name} (a write under way, or a crash)")
+    if report.faults:
+        table = Table("file", "line", "what is wrong", box=None, pad_edge=False)
+        for fault in report.faults[:50]:
+            table.add_row(fault.file, str(fault.line), fault.problem)
+        console.print(table)
+        console.print(f"[bold red]CHANGED[/]: {len(report.faults)} faults")
+    else:
+        console.print("[bold green]SOUND[/]: every record stands as it was written")
+    for limit in LIMITS:
+        console.print(f"[dim]{limit}[/]")

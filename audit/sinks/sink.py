@@ -1,0 +1,23 @@
+"""The contract of a sink: it takes lines and returns when they are durable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class AuditSink(Protocol):
+    """Keeps the lines of one chain."""
+
+    def append(self, lines: Sequence[bytes]) -> None:
+        """Make ``lines`` durable, all of them or none that counts.
+
+        Raises:
+            LedgerUnwritable: at least one of them is not durable. What was written of them is set
+                aside; the next `append` starts afresh.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the chain."""
+        ...
