@@ -1,0 +1,132 @@
+"""The settings: read once, frozen, unknown keys refused.
+
+Each setting is an environment variable ``RINGFENCE_<NAME>``.
+The docstring of each field is what `docs/settings.md` and `ringfence check` show.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from proxy.errors import SettingsError
+
+PREFIX = "RINGFENCE_"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. A relative path is relative to the working directory."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `keys_file`."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Server processes. Each has its own ledger chain and its own detector processes."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ("127.0.0.1", "localhost", "[::1]")
+    """Host names a request may carry in its Host header (comma separated; a port is ignored)."""
+    keys_file: Path | None = None
+    """YAML table of client API keys (as SHA-256) with app and team. None: one open caller."""
+    data_dir: Path = Path("data")
+    """Where ledger, pins and keys live. Never inside the source tree of the project."""
+    policy_file: Path = Path("policies/default.yaml")
+    """The policy in force."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: readable on a terminal, JSON otherwise."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is logged. No level ever logs request or response text."""
+    expose_route_headers: bool = False
+    """Send route and confidence headers. Off: a disclosure surface (OWASP LLM02:2026)."""
+
+    max_body_bytes: int = Field(default=10 * 2**20, ge=1024)
+    """Largest request body, in bytes; a larger one gets 413."""
+    max_json_depth: int = Field(default=64, ge=4, le=200)
+    """Deepest nesting of a request body."""
+    request_timeout_s: float = Field(default=300.0, gt=0)
+    """Longest time for one request, from the first byte to the answer."""
+
+    inspection_workers: int = Field(default=1, ge=1, le=32)
+    """Detector processes next to each server process."""
+    inspection_timeout_s: float = Field(default=10.0, gt=0)
+    """Longest time for one inspection; what is not inspected by then is unscannable."""
+    languages: Annotated[tuple[str, ...], NoDecode] = ("en",)
+    """Languages whose names the detectors can find (comma separated)."""
+
+    local_base_url: str | None = None
+    """OpenAI-compatible endpoint of the local tier. None: the embedded server is used."""
+    local_api_key: SecretStr | None = None
+    """Key for the local endpoint, where it wants one."""
+    local_model: str = "smollm2-135m-instruct"
+    """Model name to ask the local endpoint for."""
+    local_timeout_s: float = Field(default=120.0, gt=0)
+    """Longest wait for a local answer."""
+    model_dir: Path = Path.home() / ".cache" / "ringfence" / "models" / "smollm2-135m-instruct"
+    """Folder of the embedded server's model (`ringfence model pull` fills the default one)."""
+    embedded_port: int = Field(default=0, ge=0, le=65535)
+    """Port of the embedded server on loopback; 0 takes a free one."""
+
+    confidence_threshold: float = Field(default=-0.6, le=0.0)
+    """Mean token log-probability (natural log) below which a draft escalates; not calibrated."""
+
+    cloud_api_key: SecretStr | None = None
+    """Key for the cloud; `OPENAI_API_KEY` serves as well. None: the proxy is local-only."""
+    cloud_timeout_s: float = Field(default=60.0, gt=0)
+    """Longest wait for a cloud answer."""
+    cloud_ca_file: Path | None = None
+    """The certificate authority to trust for cloud destinations, in place of the system's."""
+    pin_ttl_s: float = Field(default=86_400.0, gt=0)
+    """How long the messages of a pinned exchange pin the requests that quote them."""
+    max_cloud_requests_per_minute: int = Field(default=600, ge=1)
+    """Hard cap on cloud attempts of a server process; over it a draft stays local, degraded."""
+
+    @property
+    def ledger_dir(self) -> Path:
+        """Where the audit records live."""
+        return self.data_dir / "ledger"
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment, once.
+
+    Raises:
+        SettingsError: a variable with our prefix is unknown, or a value is out of range. The
+            message names the setting, never its value (it may be a key).
+    """
+    env = os.environ if environ is None else environ
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in env if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"unknown settings: {', '.join(unknown)}")
+    values: dict[str, object] = {
+        name: env[PREFIX + name.upper()]
+        for name in Settings.model_fields
+        if env.get(PREFIX + name.upper(), "") != ""
+    }
+    if "cloud_api_key" not in values and env.get("OPENAI_API_KEY"):
+        values["cloud_api_key"] = env["OPENAI_API_KEY"]
+    for name in ("allowed_hosts", "languages"):
+        if isinstance(text := values.get(name), str):
+            values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{PREFIX}{str(fault['loc'][0]).upper() if fault['loc'] else '?'}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(faults) from None
+    if settings.keys_file is None and settings.host not in ("127.0.0.1", "localhost", "::1"):
+        raise SettingsError(
+            "RINGFENCE_HOST is not loopback and RINGFENCE_KEYS_FILE is not set: "
+            "name a key table, or listen on 127.0.0.1"
+        )
+    return settings

@@ -1,0 +1,355 @@
+"""The values that the stages hand each other, in one direction, from Request to Response.
+
+Every type is frozen. A field that may hold a user's words is ``field(repr=False)``, so that a
+repr is always safe to log. Nothing here does I/O.
+
+Read in order: `Request` -> `Inspection` -> `Decision` -> `Draft` -> `Confidence` -> `Route` ->
+`Outcome` -> `Response`. (The `Permit` between route and outcome belongs to the ledger:
+`audit.permit`.)
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+# Read-only JSON, as the strict reader made it.
+JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
+JSONObject = Mapping[str, JSON]
+
+
+class Action(enum.StrEnum):
+    """What a policy lets happen to a request, from the most to the least private."""
+
+    BLOCK = "block"
+    LOCAL_ONLY = "local_only"
+    MASK = "mask"
+    ALLOW = "allow"
+
+    @property
+    def strictness(self) -> int:
+        """Rank for "the most restrictive wins": higher is stricter, [0, 3]."""
+        return {"allow": 0, "mask": 1, "local_only": 2, "block": 3}[self.value]
+
+
+class Role(enum.StrEnum):
+    """Who said a segment, as far as the request tells; `NONE` for everything outside messages."""
+
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+    NONE = "none"
+
+
+class Origin(enum.StrEnum):
+    """What kind of place of the JSON a segment stands in."""
+
+    VALUE = "value"  # a JSON string
+    KEY = "key"  # a member name
+    NUMBER = "number"  # a number long enough to be an identifier, as its decimal text
+    EMBEDDED = "embedded"  # found in JSON that stands inside a string
+    BLOB = "blob"  # an image, a file, audio: bytes, not text
+    JOINED = "joined"  # neighbouring texts read as one
+
+
+class Category(enum.StrEnum):
+    """Families over entities, so that policies stay short."""
+
+    IDENTITY = "identity"
+    CONTACT = "contact"
+    FINANCIAL = "financial"
+    HEALTH = "health"
+    CREDENTIAL = "credential"
+    LOCATION = "location"
+    SPECIAL_CATEGORY = "special_category"
+    BUSINESS = "business"
+    OTHER = "other"
+
+
+class UnscannableReason(enum.StrEnum):
+    """Why a segment could not be inspected. Each of these makes the request sensitive (P7)."""
+
+    IMAGE = "image"
+    AUDIO = "audio"
+    FILE = "file"
+    REMOTE_URL = "remote_url"
+    ENCRYPTED = "encrypted"
+    UNDECODABLE = "undecodable"
+    TOO_LONG = "too_long"
+    TRUNCATED = "truncated"
+    LANGUAGE = "language"
+    DETECTOR_FAILED = "detector_failed"
+    DETECTOR_TIMEOUT = "detector_timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, from our own key table, never from a header."""
+
+    app: str
+    team: str
+    environment: str
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a client, parsed strictly and once.
+
+    ``route`` is the API route group (``chat.completions``); ``body`` the whole JSON, read-only.
+    """
+
+    request_id: str
+    caller: Caller
+    route: str
+    model: str
+    body: JSONObject = field(repr=False)
+    stream: bool
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of text or a blob of the request.
+
+    ``path`` is the JSON path (``messages[2].content[0].text``); it may hold a client's own key, so
+    it is never logged. Exactly one of ``text`` and ``blob`` is set.
+    """
+
+    index: int
+    path: str = field(repr=False)
+    role: Role
+    origin: Origin
+    text: str | None = field(default=None, repr=False)
+    blob: bytes | None = field(default=None, repr=False)
+    media_type: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One detected span. It never holds the matched text.
+
+    ``start`` and ``end`` are half-open code-point offsets into the text of segment ``segment``;
+    ``score`` is in [0, 1]; ``view`` names the reading of the text that showed it (``raw``,
+    ``fold`` …).
+    """
+
+    entity: str
+    category: Category
+    segment: int
+    start: int
+    end: int
+    score: float
+    detector: str
+    view: str = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class Unscannable:
+    """A segment that could not be inspected, and why."""
+
+    segment: int
+    reason: UnscannableReason
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What was really looked at; ``num_strings`` counts strings, long numbers and blobs."""
+
+    num_strings: int
+    num_inspected: int
+    num_structural: int
+    num_unscannable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """All that is known about the content of a request.
+
+    ``segments`` are the segments found in the body (structural words left out); the findings and
+    unscannable entries point into them by index.
+    """
+
+    segments: tuple[Segment, ...] = field(repr=False)
+    findings: tuple[Finding, ...]
+    unscannable: tuple[Unscannable, ...]
+    coverage: Coverage
+    languages: tuple[str, ...]
+    detectors: tuple[tuple[str, str], ...]  # (name, version), sorted
+    elapsed_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Whom data goes to and on which basis (GDPR Art. 30(1)(e)); from policy, into every intent."""
+
+    recipient: str
+    country: str
+    basis: str
+    retention: str
+    training: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A cloud endpoint that policy names. Whatever is not named does not exist.
+
+    ``base_url`` is the OpenAI-compatible root (``https://api.openai.com/v1``); the first of
+    ``models`` is used when a client did not ask for one of them.
+    """
+
+    id: str
+    provider: str
+    base_url: str
+    models: tuple[str, ...]
+    region: str
+    transfer: Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRef:
+    """A rule that led to a decision: its id and where it stands."""
+
+    id: str
+    file: str
+    line: int
+
+
+class OnLocalFailure(enum.StrEnum):
+    """What an unpinned request does when the local tier cannot answer."""
+
+    REFUSE = "refuse"
+    CLOUD = "cloud"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The ceiling for everything that follows: later stages may be more private, never less."""
+
+    decision_id: str
+    action: Action
+    rules: tuple[RuleRef, ...]
+    policy_digest: str
+    policy_revision: int
+    destinations: tuple[Destination, ...]
+    on_local_failure: OnLocalFailure
+    allow_unrecorded_local: bool
+    message: str | None = None  # the policy's fixed text for a blocked client
+    derived_from: str | None = None  # decision id of the pinned exchange this request continues
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether the policy lets any of this request reach a cloud destination."""
+        return self.action is Action.ALLOW and bool(self.destinations)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The local answer.
+
+    ``token_logprobs`` has shape ``(num_tokens,)``, natural log, each <= 0; empty when the local
+    server gave none. ``body`` is the OpenAI-form answer as the client would get it.
+    """
+
+    text: str = field(repr=False)
+    tokens: tuple[str, ...] = field(repr=False)
+    token_logprobs: tuple[float, ...]
+    finish_reason: str
+    model: str
+    body: JSONObject = field(repr=False)
+    prompt_tokens: int
+    completion_tokens: int
+    elapsed_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """How far a draft is to be trusted.
+
+    ``score`` is None when it is unknown, which is not low: an unknown draft stays local.
+    ``doubts`` are coded signs that escalate whatever the score (``hedge:i don't know``,
+    ``special_token:<unk>``); their words come from our own lists, never from the draft.
+    """
+
+    score: float | None
+    threshold: float
+    estimator: str
+    calibration_id: str | None = None
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def is_low(self) -> bool:
+        """Whether the draft should be escalated, if policy lets it."""
+        return self.score is not None and (self.score < self.threshold or bool(self.doubts))
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Readable reasons, free of user text."""
+        if self.score is None:
+            return (f"{self.estimator} unknown",)
+        sign = "<" if self.score < self.threshold else ">="
+        return (f"{self.estimator} {self.score:.3f} {sign} {self.threshold:.3f}", *self.doubts)
+
+
+class Target(enum.StrEnum):
+    """Where the answer comes from."""
+
+    LOCAL = "local"
+    CLOUD = "cloud"
+    REFUSE = "refuse"
+
+
+class RouteReason(enum.StrEnum):
+    """Why, as one code; the closed vocabulary of records and headers."""
+
+    BLOCKED = "blocked"
+    PINNED = "pinned"
+    CONFIDENT = "confident"
+    LOW_CONFIDENCE = "low_confidence"
+    CONFIDENCE_UNKNOWN = "confidence_unknown"
+    LOCAL_FAILED = "local_failed"
+    LOCAL_UNABLE = "local_unable"
+    CLOUD_UNAVAILABLE = "cloud_unavailable"
+    CLOUD_FAILED = "cloud_failed"
+    LEDGER_UNWRITABLE = "ledger_unwritable"
+    MODEL_IS_LOCAL = "model_is_local"
+    CLIENT_GONE = "client_gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the answer comes from and why. ``degraded``: policy allowed a better answer."""
+
+    target: Target
+    reason: RouteReason
+    degraded: bool = False
+    destination: Destination | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one attempt at a cloud destination."""
+
+    status: int
+    body: JSONObject = field(repr=False)
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    bytes_sent: int
+    bytes_received: int
+    elapsed_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the client gets. ``body`` is an OpenAI error when ``http_status`` is not 200."""
+
+    decision_id: str
+    http_status: int
+    body: JSONObject = field(repr=False)
+    route: Route
+    confidence: Confidence | None = None

@@ -1,0 +1,71 @@
+"""Settings: read once, unknown ones refused, unsafe ones refused, values never shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from proxy.errors import SettingsError
+from proxy.settings import PREFIX, Settings, load_settings
+
+DOC = Path(__file__).parent.parent.parent / "docs" / "settings.md"
+
+
+def test_reads_the_environment() -> None:
+    settings = load_settings(
+        {
+            "RINGFENCE_PORT": "9000",
+            "RINGFENCE_LANGUAGES": "en, de",
+            "RINGFENCE_DATA_DIR": "/var/lib/ringfence",
+            "HOME": "/root",
+        }
+    )
+    assert (settings.port, settings.languages) == (9000, ("en", "de"))
+    assert settings.ledger_dir == Path("/var/lib/ringfence/ledger")
+
+
+def test_an_empty_variable_is_the_default() -> None:
+    assert load_settings({"RINGFENCE_PORT": ""}).port == 8080
+
+
+def test_the_usual_key_serves_and_ours_goes_first() -> None:
+    both = {"OPENAI_API_KEY": "theirs", "RINGFENCE_CLOUD_API_KEY": "ours"}
+    for env, expected in (({"OPENAI_API_KEY": "theirs"}, "theirs"), (both, "ours")):
+        key = load_settings(env).cloud_api_key
+        assert key is not None
+        assert key.get_secret_value() == expected
+        assert expected not in repr(load_settings(env))
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        ({"RINGFENCE_PROT": "1"}, "RINGFENCE_PROT"),
+        ({"RINGFENCE_PORT": "secret-canary"}, "RINGFENCE_PORT"),
+        ({"RINGFENCE_CONFIDENCE_THRESHOLD": "0.5"}, "RINGFENCE_CONFIDENCE_THRESHOLD"),
+        ({"RINGFENCE_WORKERS": "0"}, "RINGFENCE_WORKERS"),
+        ({"RINGFENCE_HOST": "192.0.2.1"}, "RINGFENCE_KEYS_FILE"),
+    ],
+    ids=["unknown", "no number", "out of range", "none", "open to the world"],
+)
+def test_refuses_and_names_the_setting_but_not_its_value(env: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(env)
+    assert named in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        load_settings({}).port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_documented(name: str) -> None:
+    field = Settings.model_fields[name]
+    assert field.description
+    assert f"| `{PREFIX}{name.upper()}` |" in DOC.read_text()
+    assert field.description in DOC.read_text()
