@@ -1,0 +1,187 @@
+"""Tells a question about a famous person, a story or a sum from a request about a private person.
+
+A model that looks for names flags "Who wrote Hamlet?" answers as well as "write to Jane Roe". What
+tells them apart is the form of the request, whether anything else in it points at a person, and
+a list of public figures. Every rule here only takes back what a *model* found or a pair of
+name-list words suggested; a name after a title or a role of a private matter is never taken back
+unless it is on the list.
+
+It must never touch a finding of any entity but PERSON, and does nothing where a request holds any
+other identifier. Policies switch it off in strict packs.
+"""
+
+# Patterns stay whole on their line and hold the signs of other scripts.
+# ruff: noqa: E501, RUF001
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from proxy.inspection.entities import category_of
+from proxy.inspection.names import compile_linear, is_given_name, is_surname, not_names
+from proxy.types import Category, Finding, Role, Segment
+
+#: Below every minimum of the default policy; the finding stays on record.
+DOUBTFUL: Final = 0.3
+
+_PINNING: Final = frozenset(
+    {
+        Category.IDENTITY,
+        Category.CONTACT,
+        Category.FINANCIAL,
+        Category.HEALTH,
+        Category.CREDENTIAL,
+        Category.SPECIAL_CATEGORY,
+    }
+)
+
+#: Signs that a request is about private people or business. One is enough to leave names alone.
+_PRIVATE: Final = compile_linear(
+    r"(?i)\b(?:my (?:name|boss|wife|husband|son|daughter|mother|father|mom|dad|brother|sister|friend|girlfriend|boyfriend|"
+    r"colleague|coworker|manager|doctor|teacher|client|patient|neighbou?r|landlord|tenant|employee|ex|cousin|uncle|aunt|"
+    r"partner|fianc[eé]e?|roommate|student|professor|supervisor|customer|account|address|phone|number|email|card|ssn|"
+    r"insurance|appointment|resume|cv)|our (?:client|customer|patient|employee|colleague|tenant|team|ceo|manager)|"
+    r"patients?|employees?|invoice|payroll|salary|diagnos(?:ed|is)|prescri(?:bed|ption)|medical record|"
+    r"beneficiary|guarantor|can i|may i|your (?:name|boss|wife|husband)|performance review|resign(?:s|ed|ation)|contract|"
+    r"complaint|refund|mortgage|loan|lawsuit|divorce|custody|sick leave|symptoms|therapy|salary|promotion|disciplin\w+|"
+    r"appointment|plaintiff|defendant|claimant|tenant|lease|résumé|cover letter|"
+    r"e-?mails?|phone|telephone|contact|call|reach|address|date of birth|dob|ssn|passport|"
+    r"regards|sincerely|dear|attn|cc|invited|meeting with|meet with|talk(?:ed)? to|spoke to|reply to|write to|send|"
+    r"i am|i'm|hi|hello|record|account|policy|claim|customer|client|kunde|patientin|paciente|cliente|pacjent|"
+    r"telefon|adresse|adres|direcci[oó]n)\b"
+)
+
+#: How a question about the world begins, or ends; tried on the sentence a name stands in.
+_QUESTION: Final = compile_linear(
+    r"(?i)^[^\p{L}\d]*(?:and\s|but\s|so\s)?(?:in\s|on\s|at\s|by\s|for\s|from\s|of\s|to\s|with\s|under\s|during\s|after\s)?"
+    r"(?:who|whose|whom|what|which|when|where|why|how|name the|true or false|"
+    r"wer|wen|wem|was|welche[rsnm]?|wann|wo|warum|wie|wessen|qui[eé]n(?:es)?|qu[eé]|cu[aá]l(?:es)?|cu[aá]ndo|d[oó]nde|"
+    r"c[oó]mo|por qu[eé]|cu[aá]nt[oa]s?|qui|quoi|quel(?:le)?s?|quand|o[uù]|comment|pourquoi|chi|che|quale|quando|dove|"
+    r"come|perch[eé]|kto|kiedy|gdzie|jak|który|która|wat|welk|waar|vem|vad|när|quem|qual|onde)\b"
+    r"|[?？]\s*$|谁|什么|哪|何|多少|吗"
+)
+_CODE: Final = compile_linear(
+    r"(?m)^\s*(?:def |class |import |from \w+ import|return |#include|public |private |var |let |const |function |SELECT |"
+    r"assert |for \w+ in |if .{0,60}:$|>>>)|```|\\(?:frac|begin|sqrt|text|cdot|left|le|ge|ldots|sum)\b|\bdef \w+\(|"
+    r"(?i)\b(?:python|javascript|java|c\+\+|sql|html|css|regex|bash|typescript|react)\b"
+)
+_WORD_PROBLEM: Final = compile_linear(
+    r"(?i)\bhow (?:many|much|far|long|old|fast|tall|often|likely)\b|\b(?:what|find|calculate|determine|compute|evaluate)\b[^.?!]{0,80}"
+    r"\b(?:total|number|average|percent(?:age)?|probability|area|value|sum|cost|ratio|difference|distance|length|remainder|profit|"
+    r"price|amount|weight|height|age|time|degree|perimeter|volume|fraction)\b"
+)
+_COMMAND: Final = compile_linear(
+    r"(?i)^\W*(?:please\s|can you\s|could you\s|i want to\s|i'd like to\s|i want you to\s|let's\s|let us\s)?"
+    r"(?:play|add|put|find|search|show|book|rate|give|look|watch|listen|hear|use|turn|open|start|see|get|save|include|"
+    r"write|compose|create|generate|make|rewrite|act|imagine|pretend|summari[sz]e|translate|discuss|compare|"
+    r"list|suggest|recommend|explain|describe|tell|provide|develop|design|draw|analy[sz]e|choose|identify|"
+    r"classify|convert|edit|given|answer|respond|you are|take|build|implement|assume|consider|come up)\b"
+)
+_STOP: Final = compile_linear(r"[.!?？。]+(?:[\"')\]]?\s+|$)|\n")
+_NUMBER: Final = compile_linear(
+    r"\d|\b(?:half|twice|double|two|three|four|five|six|seven|eight|nine|ten|dozen)\b"
+)
+_NAME_SHAPE: Final = compile_linear(
+    r"^\p{Lu}[\p{L}\p{M}.'’\-]*(?:\s[\p{L}\p{M}.'’\-]+){0,5}(?:'s|’s)?$"
+)
+
+
+@cache
+def public_figures() -> frozenset[str]:
+    """Names of public figures, lower case, of ``data/public_figures.txt``."""
+    source = resources.files("proxy.inspection") / "data" / "public_figures.txt"
+    lines = source.read_text(encoding="utf-8").splitlines()
+    return frozenset(line.casefold() for line in lines if line and line[0] != "#")
+
+
+def mark_public_figures(
+    segments: Sequence[Segment], findings: Sequence[Finding]
+) -> tuple[Finding, ...]:
+    """``findings`` with names that are no private data relabeled or marked doubtful.
+
+    A PERSON on the list of public figures becomes ``PUBLIC_FIGURE`` (category other); a PERSON
+    that only the form of the request speaks against keeps its entity and gets score `DOUBTFUL`.
+    Nothing changes when any other identifier was found, or where words of a private matter stand.
+
+    Args:
+        segments: The text segments of one request, all of them.
+        findings: What all detectors found in them.
+
+    Returns:
+        The same findings, in the same order, PERSON ones possibly changed.
+    """
+    if any(_is_other_identifier(finding) for finding in findings):
+        return tuple(findings)
+    texts = {segment.index: segment.text for segment in segments if segment.text is not None}
+    told = "\n".join(
+        segment.text for segment in segments if segment.text and segment.role is not Role.NONE
+    ) or "\n".join(texts.values())
+    form = _Form(told)
+    return tuple(
+        _judge(finding, texts.get(finding.segment, ""), form)
+        if finding.entity == "PERSON"
+        else finding
+        for finding in findings
+    )
+
+
+def _is_other_identifier(finding: Finding) -> bool:
+    return finding.entity != "PERSON" and finding.category in _PINNING and finding.score >= 0.4
+
+
+class _Form:
+    """What kind of request a text is."""
+
+    def __init__(self, text: str) -> None:
+        self.is_private = bool(_PRIVATE.search(text))
+        self.is_code = bool(_CODE.search(text))
+        self.is_command = bool(_COMMAND.search(text))
+        self.is_word_problem = bool(_WORD_PROBLEM.search(text)) and bool(_NUMBER.search(text))
+
+
+def _judge(finding: Finding, text: str, form: _Form) -> Finding:
+    name = " ".join(text[finding.start : finding.end].split()).removesuffix("'s").removesuffix("’s")
+    if finding.score < 0.4:
+        return finding
+    if name.casefold() in public_figures() and not form.is_private:
+        return replace(finding, entity="PUBLIC_FIGURE", category=category_of("PUBLIC_FIGURE"))
+    if finding.detector != "names" and not _looks_like_a_name(name):
+        return replace(finding, score=DOUBTFUL)
+    if form.is_private:
+        return finding
+    if form.is_word_problem or form.is_code or _QUESTION.search(_sentence(text, finding)):
+        return replace(finding, score=DOUBTFUL)
+    if form.is_command and not _is_full_listed_name(name):
+        return replace(finding, score=DOUBTFUL)
+    return finding
+
+
+def _sentence(text: str, finding: Finding) -> str:
+    """The sentence the finding stands in, at most 300 characters to each side."""
+    before = text[max(0, finding.start - 300) : finding.start]
+    after = text[finding.end : finding.end + 300]
+    begin = max((match.end() for match in _STOP.finditer(before)), default=0)
+    stop = _STOP.search(after)
+    return (
+        before[begin:] + text[finding.start : finding.end] + after[: stop.end() if stop else None]
+    )
+
+
+def _is_full_listed_name(name: str) -> bool:
+    words = name.split()
+    return len(words) > 1 and is_given_name(words[0]) and is_surname(words[-1])
+
+
+def _looks_like_a_name(name: str) -> bool:
+    """Whether a model's PERSON has the shape of one; a single word must be on a list."""
+    if not _NAME_SHAPE.match(name):
+        return False
+    words = [word for word in name.replace("-", " ").split() if word not in not_names()]
+    if not words:
+        return False
+    if len(words) == 1:
+        return is_given_name(words[0]) or is_surname(words[0])
+    return True

@@ -1,0 +1,224 @@
+"""Inspects a request: surface, then all detectors in processes of their own, with a deadline.
+
+Whatever was not inspected by the deadline, or by a detector that failed, is unscannable. An
+inspection that does not add up is an error, never a pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from proxy.errors import InspectionError
+from proxy.inspection.cache import ReadingCache
+from proxy.inspection.plan import Plan, conclude, plan
+from proxy.inspection.preload import LANGUAGES_VARIABLE
+from proxy.inspection.reading import Reading
+from proxy.inspection.worker import Result, Versions, Worker, WorkerLost
+from proxy.types import Inspection, JSONObject, Segment, UnscannableReason
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+#: Texts are handed to a process in batches of this size: large enough for models, small enough
+#: that requests take turns and that a lost process costs little.
+BATCH_CHARS: Final = 12_000
+BATCH_TEXTS: Final = 64
+
+#: Requests inspected at the same time; the others are refused, since their bodies fill memory.
+MAX_REQUESTS: Final = 256
+
+#: How much later than a worker's own deadline it is ended from outside.
+_GRACE_S: Final = 0.25
+
+
+@dataclass(slots=True)
+class _Job:
+    """The inspection of one request, under way; the only mutable value of this room."""
+
+    plan: Plan
+    deadline: float
+    batches: deque[list[Segment]]
+    digests: dict[int, bytes] = field(repr=False)
+    readings: dict[int, Reading]
+
+
+class ProcessInspector:
+    """The `Inspector` that runs detectors in worker processes, never on the event loop."""
+
+    def __init__(self, *, num_workers: int, timeout_s: float, languages: Sequence[str]) -> None:
+        self._num_workers = num_workers
+        self._timeout_s = timeout_s
+        self._languages = tuple(languages)
+        self._threads = ThreadPoolExecutor(num_workers + 2, thread_name_prefix="inspection")
+        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
+        self._alive: set[Worker] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cache = ReadingCache()
+        self._versions: Versions = ()
+        self._num_requests = 0
+        self._closing = False
+
+    @property
+    def versions(self) -> Versions:
+        """Names and versions of the detectors, sorted; empty before `start`."""
+        return self._versions
+
+    async def start(self) -> None:
+        """Start the processes and wait for their models.
+
+        Raises:
+            InspectionError: they do not start.
+        """
+        os.environ[LANGUAGES_VARIABLE] = ",".join(self._languages)
+        failed = False
+        try:
+            for _ in range(self._num_workers):
+                await self._add_worker()
+        except WorkerLost:
+            failed = True
+        if failed:
+            await self.aclose()
+            raise InspectionError("The detectors do not start.")
+
+    async def aclose(self) -> None:
+        """End every process; a second time, nothing."""
+        if self._closing:
+            return
+        self._closing = True
+        for task in self._tasks:
+            task.cancel()
+        for worker in tuple(self._alive):
+            await self._in_thread(worker.kill)
+        self._threads.shutdown(wait=False)
+
+    async def inspect(self, body: JSONObject) -> Inspection:
+        """Inspect ``body``; see `Inspector`."""
+        if self._num_requests >= MAX_REQUESTS:
+            raise InspectionError("Too many requests are being inspected.")
+        self._num_requests += 1
+        try:
+            deadline = time.monotonic() + self._timeout_s
+            job = await asyncio.to_thread(self._prepare, body, deadline)
+            runners = [self._work(job) for _ in range(min(len(job.batches), self._num_workers))]
+            await asyncio.gather(*runners)
+            return await asyncio.to_thread(self._conclude, job)
+        finally:
+            self._num_requests -= 1
+
+    def _prepare(self, body: JSONObject, deadline: float) -> _Job:
+        planned = plan(body)
+        versions = repr(self._versions)
+        digests = {text.index: self._cache.digest(text, versions) for text in planned.texts}
+        known = {index: self._cache.get(digest) for index, digest in digests.items()}
+        readings = {index: reading for index, reading in known.items() if reading is not None}
+        missing = (text for text in planned.texts if text.index not in readings)
+        return _Job(planned, deadline, deque(batches(missing)), digests, readings)
+
+    def _conclude(self, job: _Job) -> Inspection:
+        return conclude(job.plan, job.readings, languages=self._languages, detectors=self._versions)
+
+    async def _work(self, job: _Job) -> None:
+        """Take batch after batch of one request; others come to a worker in between."""
+        while job.batches:
+            batch = job.batches.popleft()
+            readings = await self._read(batch, job.deadline)
+            for segment, reading in zip(batch, readings, strict=True):
+                job.readings[segment.index] = reading
+                self._cache.put(job.digests[segment.index], reading)
+
+    async def _read(self, batch: list[Segment], deadline: float) -> Sequence[Reading]:
+        """A reading for each segment; one that says why, where there is none."""
+        try:
+            async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+                worker = await self._idle.get()
+        except TimeoutError:
+            return [Reading(reason=UnscannableReason.DETECTOR_TIMEOUT)] * len(batch)
+        # A client that hangs up must not take the worker with it: the run goes on to its end.
+        run = asyncio.ensure_future(self._run(worker, batch, deadline - time.monotonic()))
+        try:
+            result = await asyncio.shield(run)
+        except WorkerLost as lost:
+            late, dead = UnscannableReason.DETECTOR_TIMEOUT, UnscannableReason.DETECTOR_FAILED
+            return [Reading(reason=late if lost.late else dead)] * len(batch)
+        return result.readings
+
+    async def _run(self, worker: Worker, batch: list[Segment], timeout_s: float) -> Result:
+        run = asyncio.ensure_future(self._in_thread(worker.run, batch, timeout_s))
+        done, _ = await asyncio.wait({run}, timeout=max(timeout_s, 0) + _GRACE_S)
+        if not done:  # it does not even take its input
+            worker.end()
+        lost: WorkerLost | None = None
+        try:
+            result = await run
+        except WorkerLost as error:
+            lost = WorkerLost(late=error.late or not done)
+        if lost is not None:
+            log.error("detector_lost", reason="late" if lost.late else "dead")
+            self._alive.discard(worker)
+            self._replace()
+            raise lost
+        if result.failed:
+            log.error("detector_failed", code=",".join(result.failed))
+        if result.is_spent:
+            await self._retire(worker)
+        else:
+            self._idle.put_nowait(worker)
+        return result
+
+    async def _retire(self, worker: Worker) -> None:
+        """Replace a process that has grown too large."""
+        self._alive.discard(worker)
+        await self._in_thread(worker.kill)
+        self._replace()
+
+    def _replace(self) -> None:
+        if not self._closing:
+            task = asyncio.ensure_future(self._keep_trying())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _keep_trying(self) -> None:
+        """Start a worker; while that fails, requests are unscannable, and it is tried again."""
+        while True:
+            try:
+                return await self._add_worker()
+            except WorkerLost:
+                log.error("detector_does_not_start")
+                await asyncio.sleep(1.0)
+
+    async def _add_worker(self) -> None:
+        worker = await self._in_thread(Worker, self._languages)
+        self._alive.add(worker)
+        try:
+            self._versions = await self._in_thread(worker.start)
+        except WorkerLost:
+            self._alive.discard(worker)
+            raise
+        self._idle.put_nowait(worker)
+
+    async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
+
+def batches(segments: Iterable[Segment]) -> list[list[Segment]]:
+    """Segments in batches of bounded size, in order; a long one is a batch of its own."""
+    made: list[list[Segment]] = []
+    room = 0
+    for segment in segments:
+        size = len(segment.text or "")
+        if not made or size > room or len(made[-1]) >= BATCH_TEXTS:
+            made.append([])
+            room = BATCH_CHARS
+        made[-1].append(segment)
+        room -= size
+    return made

@@ -1,0 +1,250 @@
+"""Keys, tokens and passwords, by the published form of each; linear patterns only (RE2)."""
+
+# Patterns stay whole on their line.
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import re2
+
+from proxy.inspection.entities import category_of
+from proxy.types import Finding, Segment
+
+
+@dataclass(frozen=True, slots=True)
+class SecretPattern:
+    """One form. ``source`` is where it is published; group 1, if there is one, is the secret."""
+
+    entity: str
+    pattern: str
+    score: float
+    source: str
+
+
+_GITHUB = "https://docs.github.com/authentication/keeping-your-account-and-data-secure"
+_RFC_PEM = "RFC 7468, section 10"
+
+PATTERNS: Final = (
+    SecretPattern(
+        "PRIVATE_KEY",
+        r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----",
+        1.0,
+        _RFC_PEM,
+    ),
+    SecretPattern(
+        "CLOUD_CREDENTIAL",
+        r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b",
+        0.95,
+        "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html",
+    ),
+    SecretPattern("ACCESS_TOKEN", r"\bgh[pousr]_[A-Za-z0-9]{36,255}\b", 0.99, _GITHUB),
+    SecretPattern("ACCESS_TOKEN", r"\bgithub_pat_[A-Za-z0-9_]{60,255}\b", 0.99, _GITHUB),
+    SecretPattern(
+        "ACCESS_TOKEN",
+        r"\bgl(?:pat|dt|rt|ptt|ft|imt|soat|agent)-[A-Za-z0-9_\-]{20,255}",
+        0.95,
+        "https://docs.gitlab.com/security/tokens/#token-prefixes",
+    ),
+    SecretPattern(
+        "ACCESS_TOKEN",
+        r"\bxox[abeoprs]-[A-Za-z0-9\-]{10,255}",
+        0.95,
+        "https://docs.slack.dev/authentication/tokens",
+    ),
+    SecretPattern(
+        "ACCESS_TOKEN",
+        r"https://hooks\.slack\.com/(?:services|workflows)/[A-Za-z0-9+/]{20,255}",
+        0.95,
+        "https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks",
+    ),
+    SecretPattern(
+        "API_KEY",
+        r"\bsk-(?:proj-|svcacct-|admin-|ant-(?:api|admin)\d\d-)?[A-Za-z0-9_\-]{20,255}",
+        0.95,
+        "https://platform.openai.com/docs/api-reference/authentication",
+    ),
+    SecretPattern(
+        "API_KEY",
+        r"\bAIza[0-9A-Za-z_\-]{35}\b",
+        0.95,
+        "https://cloud.google.com/docs/authentication/api-keys",
+    ),
+    SecretPattern(
+        "API_KEY",
+        r"\b[rs]k_(?:live|test)_[0-9A-Za-z]{16,255}\b",
+        0.95,
+        "https://docs.stripe.com/keys",
+    ),
+    SecretPattern(
+        "API_KEY",
+        r"\bSG\.[A-Za-z0-9_\-]{16,32}\.[A-Za-z0-9_\-]{32,64}",
+        0.95,
+        "https://www.twilio.com/docs/sendgrid/ui/account-and-settings/api-keys",
+    ),
+    SecretPattern(
+        "API_KEY", r"\b(?:SK|AC)[0-9a-f]{32}\b", 0.8, "https://www.twilio.com/docs/iam/api-keys"
+    ),
+    SecretPattern(
+        "ACCESS_TOKEN",
+        r"\b(?:npm_[A-Za-z0-9]{36}|pypi-AgEIcHlwaS5vcmc[A-Za-z0-9_\-]{50,255})",
+        0.95,
+        "https://docs.npmjs.com/about-access-tokens, https://pypi.org/help/#apitoken",
+    ),
+    SecretPattern(
+        "ACCESS_TOKEN",
+        r"\b(?:hf_[A-Za-z]{30,40}|dop_v1_[0-9a-f]{64}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32})\b",
+        0.95,
+        "https://huggingface.co/docs/hub/security-tokens and the issuers' own references",
+    ),
+    SecretPattern(
+        "JWT", r"\beyJ[A-Za-z0-9_\-]{8,}\.eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*", 0.95, "RFC 7519"
+    ),
+    SecretPattern(
+        "CONNECTION_STRING",
+        r"\b[a-zA-Z][a-zA-Z0-9+.\-]{1,24}://[^\s:@/]{0,128}:([^\s@/]{1,256})@[^\s/]+",
+        0.9,
+        "RFC 3986, section 3.2.1",
+    ),
+    SecretPattern(
+        "CONNECTION_STRING",
+        r"(?i)\b(?:AccountKey|SharedAccessKey)=([A-Za-z0-9+/=]{20,128})",
+        0.95,
+        "https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string",
+    ),
+    SecretPattern(
+        "PASSWORD",
+        r"(?i)\b(?:pass(?:word|wd|phrase)?|pwd|kennwort|passwort|contrase[nñ]a|mot de passe)"
+        r"(?:\s+(?:is|ist|es|est)\s+|\s*(?:[:=]|=>|:=)\s*)[\"'`]?([^\s\"'`,;<>]{4,128})",
+        0.7,
+        "key = value, as configuration files and people write it",
+    ),
+    SecretPattern(
+        "ACCESS_TOKEN",
+        r"(?i)\b(?:authorization\s*[:=]\s*)?(?:bearer|basic)\s+([A-Za-z0-9+/_\-.=]{16,1000})",
+        0.8,
+        "RFC 6750, section 2.1; RFC 7617",
+    ),
+    SecretPattern(
+        "ACCESS_TOKEN", r"\bAP[\dABCDEF][A-Za-z0-9]{10,100}", 0.5, "detect-secrets, artifactory"
+    ),
+    SecretPattern(
+        "ACCESS_TOKEN",
+        r"\b\d{8,10}:[A-Za-z0-9_\-]{34,36}\b",
+        0.9,
+        "https://core.telegram.org/bots/api",
+    ),
+    SecretPattern(
+        "ACCESS_TOKEN",
+        r"\b[MNO][A-Za-z0-9_\-]{23,25}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,38}",
+        0.9,
+        "https://discord.com/developers/docs/reference#authentication",
+    ),
+    SecretPattern(
+        "API_KEY",
+        r"\b(?:ntn_[A-Za-z0-9]{40,60}|tvly-[A-Za-z0-9\-]{24,60}|sgp_[A-Za-z0-9_]{40,80}|sq0[a-z]{3}-[A-Za-z0-9_\-]{22,50}|"
+        r"oy2[a-z0-9]{43}|live_\d{6,10}_[A-Za-z0-9]{20,40}|api_org_[A-Za-z0-9]{34}|fm[12][ar]?_[A-Za-z0-9+/=]{60,500})",
+        0.9,
+        "gitleaks and detect-secrets rule sets, issuers' own references",
+    ),
+    SecretPattern(
+        "PASSWORD",
+        r"\$(?:1|2[abxy]|5|6|7|8|9|y|apr1|krb5\w+)\$[A-Za-z0-9./$=,:@*\-]{20,400}",
+        0.8,
+        "crypt(5)",
+    ),
+    SecretPattern(
+        "PASSWORD",
+        r"(?i)[a-z0-9_\-]*(?:pass(?:word|wd|phrase)?|pwd|secret)[\"']?\s*(?:=>|:=|={1,3}|!=|:|value=)\s*(?:[\"'`]|\b)([^\s\"'`,;<>(){}]{4,128})",
+        0.6,
+        "key = value, as configuration files write it",
+    ),
+    SecretPattern(
+        "PASSWORD",
+        r"(?i)\bNetworkCredential\([^,()\n]{1,80},\s*\"([^\"\n]{4,128})\"",
+        0.8,
+        "learn.microsoft.com, System.Net.NetworkCredential",
+    ),
+    SecretPattern(
+        "PASSWORD",
+        r"(?i)\bpassword (?:for|of) [^\n]{1,60} is [\"']([^\"'\n]{3,64})[\"']",
+        0.6,
+        "as people write it",
+    ),
+    SecretPattern(
+        "PASSWORD",
+        r"(?i)\bcurl\s[^\n]{0,400}?(?:-u|--user)[ =]?[\"']?([^\s:\"']{1,64}:[^\s\"']{3,128})",
+        0.8,
+        "https://curl.se/docs/manpage.html#-u",
+    ),
+    SecretPattern(
+        "PASSWORD",
+        r"(?i)\bpsexec\S*\s[^\n]{0,200}?-p\s+([^\s\"']{3,64})",
+        0.8,
+        "learn.microsoft.com, Sysinternals PsExec",
+    ),
+    SecretPattern(
+        "API_KEY",
+        r"(?i)[a-z0-9_.\-]{0,40}(?:token|api_?key|login|_key|_pat|__com)[\"']?\s*(?:[:=?]{1,3}|=>)\s*[\"']?"
+        r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{24,64}|[0-9a-f]{8}:[0-9a-f]{8})\b",
+        0.7,
+        "key = value; RFC 9562",
+    ),
+    SecretPattern(
+        "ACCESS_TOKEN", r"\bSSWS [A-Za-z0-9_\-]{30,60}", 0.9, "developer.okta.com, API tokens"
+    ),
+)
+
+#: Names of configuration keys whose value is a secret if it looks random.
+_KEY_VALUE: Final = re2.compile(
+    r"(?i)(?:api|access|auth|client|secret|private|encryption|signing|token|key|credential|"
+    r"webhook)[a-z0-9_.\-]{0,40}[\"']?\s*(?:[:=]|=>|:=)\s*[\"'`]?([A-Za-z0-9+/_\-.=]{16,256})"
+)
+
+#: Bits a character above which a value of 16 and more characters looks random: English words stay
+#: below 3.3, random hex reaches 3.4 and random base64 4 at that length.
+_MIN_ENTROPY_BITS: Final = 3.35
+
+
+class SecretsDetector:
+    """Finds credentials of known form, and random values beside a telling key."""
+
+    name = "secrets"
+    version = "1"
+
+    def __init__(self) -> None:
+        self._patterns = [(pattern, re2.compile(pattern.pattern)) for pattern in PATTERNS]
+
+    def detect(self, segments: Sequence[Segment]) -> tuple[Finding, ...]:
+        """Find secrets; see `Detector`."""
+        return tuple(
+            finding
+            for segment in segments
+            if segment.text is not None
+            for finding in self._in_text(segment.index, segment.text)
+        )
+
+    def _in_text(self, index: int, text: str) -> Iterator[Finding]:
+        for pattern, compiled in self._patterns:
+            for match in compiled.finditer(text):
+                start, end = match.span(1 if compiled.groups else 0)
+                yield _finding(pattern.entity, index, (start, end), pattern.score)
+        for match in _KEY_VALUE.finditer(text):
+            if _looks_random(match[1]):
+                yield _finding("HIGH_ENTROPY_SECRET", index, match.span(1), 0.75)
+
+
+def _finding(entity: str, index: int, span: tuple[int, int], score: float) -> Finding:
+    return Finding(entity, category_of(entity), index, *span, score, SecretsDetector.name)
+
+
+def _looks_random(value: str) -> bool:
+    """Whether the characters of ``value`` are spread as those of a random string are."""
+    counts = Counter(value)
+    bits = -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())
+    has_digit = any(char.isdigit() for char in value)
+    has_letter = any(char.isalpha() for char in value)
+    return bits >= _MIN_ENTROPY_BITS and has_digit and has_letter

@@ -1,0 +1,162 @@
+"""Undoes layouts: spaced or spelled digits, digit words, "dot" and "at", split literals, markup.
+
+A value is put together only where its form is a sign of splitting (single digits, equal groups
+that pass a checksum), so that tables of numbers do not turn into cards.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from proxy.inspection.views.view import View, substitute
+
+_MARKUP: Final = re.compile(
+    r"(?<=[\w@.])(?:\*{1,3}|`{1,3}|~~|<!--.{0,80}?-->|</?[A-Za-z][^<>]{0,80}>)+(?=[\w@.])"
+)
+_LITERALS: Final = re.compile(
+    r"""(?<=[\w@.-])(["'`])[ \t]*(?:\+|\.|&|\|\||\\)?\s{0,8}\1(?=[\w@.-])"""
+)
+_LITERAL_LIST: Final = re.compile(r"""(?<=\d)(["'`])\s{0,4},\s{0,4}\1(?=\d)""")
+
+_AT_WORD: Final = r"(?:[(\[{<]\s?at\s?[)\]}>]|\bat\b)"
+_DOT_WORD: Final = (
+    r"(?:[(\[{<]\s?(?:dot|punto|point|punkt)\s?[)\]}>]|\b(?:dot|punto|point|punkt)\b)"
+)
+_ATOM: Final = r"[A-Za-z0-9_+-]{1,64}"
+_DOT: Final = rf"(?:\s?\.\s?|\s{{0,3}}{_DOT_WORD}\s{{0,3}})"
+_SPOKEN: Final = re.compile(
+    rf"\b(?P<local>{_ATOM}(?:{_DOT}{_ATOM}){{0,4}})"
+    rf"(?P<at>\s{{0,3}}(?:{_AT_WORD}|@)\s{{0,3}})"
+    rf"(?P<domain>[A-Za-z0-9-]{{1,63}}(?:{_DOT}[A-Za-z0-9-]{{2,63}}){{1,3}})\b",
+    re.I,
+)
+_HAS_SPOKEN: Final = re.compile(
+    r"\bdot\b|\bpunto\b|\bpoint\b|\bpunkt\b|\bat\s?[)\]}>]|\s@|@\s", re.I
+)
+
+#: English, Spanish, French and German.
+_DIGIT_WORDS: Final = {
+    word: digit
+    for digit, words in enumerate(
+        (
+            "zero oh o nought null cero zéro",
+            "one uno un une eins",
+            "two dos deux zwei",
+            "three tres trois drei",
+            "four cuatro quatre vier",
+            "five cinco cinq fünf",
+            "six seis sechs",
+            "seven siete sept sieben",
+            "eight ocho huit acht",
+            "nine nueve neuf neun",
+        )
+    )
+    for word in words.split()
+}
+_TIMES: Final = {"double": 2, "doble": 2, "triple": 3, "treble": 3}
+_WORD: Final = (
+    "(?:(?:double|doble|triple|treble) )?(?:"
+    + "|".join(sorted(_DIGIT_WORDS, key=len, reverse=True))
+    + r"|\d|dash|hyphen|minus)"
+)
+_DIGITS_IN_WORDS: Final = re.compile(rf"\b{_WORD}(?:[\s,.\-]{{1,3}}{_WORD}){{6,40}}\b", re.I)
+
+_SPACED_LETTERS: Final = re.compile(
+    r"(?<!\S)(?:[A-Za-z0-9@._+-] ){4,}[A-Za-z0-9@._+-](?![^\s.,;:!?)\]])"
+)
+_SPLIT_DIGITS: Final = re.compile(
+    r"(?<!\d)\d{1,8}(?:[^\w]{1,3}\d{1,8}){2,30}(?!\d)|(?<!\d)\d(?:_\d)+"
+)
+_GLUED: Final = re.compile(
+    r"(?<=[A-Za-z_])\d{13,19}(?!\d)|(?<!\d)\d{13,19}(?=[A-Za-z_])"
+    r"|(?<=[A-Za-z_])\d{3}-\d{2}-\d{4}(?!\d)|(?<!\d)\d{3}-\d{2}-\d{4}(?=[A-Za-z_])"
+    r"|(?<=_)\d{4}[- ]\d{4}[- ]\d{4}[- ]\d{4}(?!\d)|(?<!\d)\d{4}[- ]\d{4}[- ]\d{4}[- ]\d{4}(?=_)"
+)
+
+#: Somebody counts: no identifier.
+_COUNTING: Final = "012345678901234567890 098765432109876543210"
+
+_GROUPINGS: Final = {(3, 2, 4): "-", (3, 3, 4): "-", (4, 6, 5): "", (4, 6, 4): ""}
+
+
+def unlayout(view: View) -> View:
+    """The text with split values put together."""
+    view = substitute(view, _MARKUP, lambda match: "")
+    view = substitute(view, _LITERALS, lambda match: "")
+    view = substitute(view, _LITERAL_LIST, lambda match: "")
+    if _HAS_SPOKEN.search(view.text):
+        view = substitute(view, _SPOKEN, _email)
+    view = substitute(view, _DIGITS_IN_WORDS, _from_words)
+    view = substitute(view, _SPLIT_DIGITS, _from_groups)
+    view = substitute(view, _SPACED_LETTERS, _together)
+    return substitute(view, _GLUED, lambda match: f" {match.group()} ")
+
+
+def passes_luhn(digits: str) -> bool:
+    """Whether the last digit checks the others. Source: ISO/IEC 7812-1, annex B."""
+    total = 0
+    for place, char in enumerate(reversed(digits)):
+        value = int(char) * (1 + place % 2)
+        total += value - 9 * (value > 9)
+    return total % 10 == 0 and len(set(digits)) > 1
+
+
+def _email(match: re.Match[str]) -> str | None:
+    spelled = re.search(_DOT_WORD, match["domain"], re.I) or re.search(r"[(\[{<@]", match["at"])
+    if not spelled:
+        return None  # "look at example.com" is no address
+    local, domain = (re.sub(_DOT, ".", match[part], flags=re.I) for part in ("local", "domain"))
+    return f"{local}@{domain}"
+
+
+def _from_words(match: re.Match[str]) -> str | None:
+    text = match.group().lower()
+    if text.replace(" ", "").isdigit() or not re.search(r"[a-z]{2}", text):
+        return None
+    digits = ""
+    times = 1
+    for word in re.findall(r"[^\W\d]+|\d", text):
+        if word in _TIMES:
+            times = _TIMES[word]
+        elif word.isdigit() or word in _DIGIT_WORDS:
+            digits += str(_DIGIT_WORDS.get(word, word)) * times
+            times = 1
+    return _grouped(digits)
+
+
+def _together(match: re.Match[str]) -> str | None:
+    text = match.group().replace(" ", "")
+    if text in _COUNTING:
+        return None
+    return _grouped(text) if text.isdigit() else text
+
+
+def _from_groups(match: re.Match[str]) -> str | None:
+    groups = re.findall(r"\d+", match.group())
+    separators = re.findall(r"\D+", match.group())
+    sizes = tuple(map(len, groups))
+    digits = "".join(groups)
+    plain = len(set(separators)) == 1 and separators[0] in (" ", "-")
+    if len({mark.strip(" \t\r") for mark in separators}) > 1:
+        return None
+    if set(sizes) == {1}:
+        return _grouped(digits) if len(digits) >= 8 and digits not in _COUNTING else None
+    if sizes in _GROUPINGS:
+        return None if plain else _GROUPINGS[sizes].join(groups)
+    equal = len(set(sizes[:-1])) == 1 and sizes[-1] <= sizes[0]
+    if equal and 13 <= len(digits) <= 19 and passes_luhn(digits):
+        return None if plain and sizes[0] == 4 else digits
+    return None
+
+
+def _grouped(digits: str) -> str:
+    """Digits in the form that people write for their number: detectors know that one best."""
+    match len(digits):
+        case 9:
+            return f"{digits[:3]}-{digits[3:5]}-{digits[5:]}"
+        case 10:
+            return f"{digits[:3]}-{digits[3:6]}-{digits[6:]}"
+        case 11 if digits[0] == "1":
+            return f"+1 {digits[1:4]}-{digits[4:7]}-{digits[7:]}"
+    return digits

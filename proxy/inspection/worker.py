@@ -1,0 +1,172 @@
+"""A detector process: segments in, readings out; it dies with its parent and says nothing of text.
+
+Processes are forked from a server that has the models loaded already, so that a new one is at hand
+within a blink when one is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+from proxy.inspection.detector import Detector
+from proxy.inspection.reading import Reading, read_segments
+from proxy.types import Segment
+
+#: Longest wait for a fresh process to have its models loaded, in seconds.
+START_TIMEOUT_S: Final = 60.0
+
+#: A process that has grown beyond this is replaced once it has answered, in bytes.
+MAX_RESIDENT_BYTES: Final = 560 * 2**20
+
+#: Source: linux/prctl.h.
+_PR_SET_PDEATHSIG: Final = 1
+
+Versions = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the detectors made of some segments, one reading each.
+
+    ``failed`` names the detectors that raised; ``is_spent`` says that the process wants to go.
+    """
+
+    readings: tuple[Reading, ...]
+    failed: tuple[str, ...]
+    is_spent: bool = False
+
+
+class WorkerLost(Exception):
+    """The process died or was late, and has been ended."""
+
+    def __init__(self, *, late: bool) -> None:
+        super().__init__("late" if late else "dead")
+        self.late = late
+
+
+class Worker:
+    """One detector process. Its methods block: call them from a thread, one at a time."""
+
+    def __init__(self, languages: Sequence[str]) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["proxy.inspection.preload"])
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, tuple(languages)), daemon=True)
+        lost = False
+        try:
+            self._process.start()
+        except (EOFError, OSError):  # the fork server is gone, or could not load the models
+            lost = True
+        theirs.close()
+        if lost:
+            self._connection.close()
+            raise WorkerLost(late=False)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id."""
+        return self._process.pid
+
+    def start(self) -> Versions:
+        """Wait until the models are loaded; returns the detectors' names and versions.
+
+        Raises:
+            WorkerLost: it did not start.
+        """
+        versions: Versions = self._receive(START_TIMEOUT_S)
+        return versions
+
+    def run(self, segments: Sequence[Segment], timeout_s: float) -> Result:
+        """Run all detectors over ``segments``.
+
+        Raises:
+            WorkerLost: no result within ``timeout_s``; the process is ended.
+        """
+        lost = False
+        try:
+            self._connection.send(tuple(segments))
+        except (OSError, ValueError):
+            lost = True
+        if lost:
+            self.kill()
+            raise WorkerLost(late=False)
+        result: Result = self._receive(timeout_s)
+        return result
+
+    def end(self) -> None:
+        """End the process, from any thread: a `run` that waits for it comes back."""
+        with contextlib.suppress(AttributeError, ValueError):  # ended and closed already
+            self._process.kill()
+
+    def kill(self) -> None:
+        """End the process, by its own id, whatever it is doing, and wait for its end."""
+        self.end()
+        self._process.join(5)
+        self._connection.close()
+
+    def _receive(self, timeout_s: float) -> Any:
+        late = False
+        try:
+            if self._connection.poll(max(timeout_s, 0.0)):
+                return self._connection.recv()
+            late = True
+        except (EOFError, OSError):
+            late = False
+        self.kill()
+        raise WorkerLost(late=late)
+
+
+def run_detectors(
+    detectors: Sequence[Detector], segments: Sequence[Segment], languages: Sequence[str]
+) -> Result:
+    """Run every detector; one that raises is named, and none of its text is kept."""
+    readings, failed = read_segments(segments, detectors, languages)
+    return Result(readings, failed, _resident_bytes() > MAX_RESIDENT_BYTES)
+
+
+def _serve(connection: Connection, languages: tuple[str, ...]) -> None:
+    """The life of the process: answer until the parent is gone."""
+    from proxy.inspection.preload import detectors_for
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    _die_with_parent()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold text
+    with contextlib.suppress(BaseException):
+        detectors = detectors_for(languages)
+        connection.send(tuple(sorted((d.name, d.version) for d in detectors)))
+        _be_silent()
+        while True:
+            connection.send(run_detectors(detectors, connection.recv(), languages))
+    os._exit(0)
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when the fork server ends, which ends with the proxy."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _be_silent() -> None:
+    """Whatever a library prints from here on may hold text."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (1, 2):
+        os.dup2(null, stream)
+    os.close(null)
+
+
+def _resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0

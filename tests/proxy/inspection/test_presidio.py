@@ -1,0 +1,97 @@
+"""Presidio behind our contract: found, placed, in order; and no failure of its own is hidden."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from proxy.inspection.presidio import DetectorFailure, PresidioDetector
+from proxy.types import Origin, Role, Segment
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def detector() -> PresidioDetector:
+    return PresidioDetector("en")
+
+
+def a_segment(text: str, index: int = 0) -> Segment:
+    return Segment(index, "x", Role.USER, Origin.VALUE, text=text)
+
+
+def test_finds_and_places_names_and_numbers(detector: PresidioDetector) -> None:
+    text = "My name is Margaret Thornbury, call 212-555-0187 or mail m@example.org."
+    found = {f.entity: text[f.start : f.end] for f in detector.detect([a_segment(text)])}
+    assert found["PERSON"] == "Margaret Thornbury"
+    assert found["PHONE_NUMBER"] == "212-555-0187"
+    assert found["EMAIL_ADDRESS"] == "m@example.org"
+
+
+def test_a_batch_finds_what_each_text_alone_does(detector: PresidioDetector) -> None:
+    texts = ["Anna Berg lives in Oslo.", "Nothing here.", "4111 1111 1111 1111", "a@example.org"]
+    batch = detector.detect([a_segment(text, index) for index, text in enumerate(texts)])
+    alone = [f for i, text in enumerate(texts) for f in detector.detect([a_segment(text, i)])]
+    assert list(batch) == alone
+
+
+@pytest.mark.parametrize("gap", [0, 30, 100, 400])
+def test_finds_phone_numbers_wherever_they_stand(detector: PresidioDetector, gap: int) -> None:
+    text = f"{'word ' * gap}(212) 555-0187{' word' * gap} +44 20 7946 0958"
+    found = [f for f in detector.detect([a_segment(text)]) if f.entity == "PHONE_NUMBER"]
+    assert {text[f.start : f.end] for f in found} >= {"(212) 555-0187", "+44 20 7946 0958"}
+
+
+def test_a_warning_of_presidio_is_a_failure(detector: PresidioDetector) -> None:
+    logger = logging.getLogger("presidio-analyzer")
+    with pytest.raises(DetectorFailure), detector._warnings:
+        logger.warning("a pattern timed out on this very text")
+
+
+def test_an_exception_of_the_model_is_never_an_empty_list(
+    detector: PresidioDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(detector._engine.pipeline, "pipe", broken)
+    with pytest.raises(RuntimeError):
+        detector.detect([a_segment("Anna Berg lives in Oslo.")])
+
+
+def test_keeps_no_word_of_a_text_in_its_vocabulary(detector: PresidioDetector) -> None:
+    detector.detect([a_segment("Zzyzxquux wrote to Vrblfnord about it.")])
+    strings = detector._engine.pipeline.vocab.strings
+    assert "Zzyzxquux" not in strings
+    assert "Vrblfnord" not in strings
+
+
+GUARD = """
+import sys
+def refuse(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo", "urllib.Request"):
+        raise SystemExit("it called out: " + event)
+sys.addaudithook(refuse)
+from proxy.inspection.inline import inline_inspector
+inspection = inline_inspector(("en",))(
+    {"messages": [{"role": "user", "content": "Mail jane.doe@example-mail.co.uk, Anna Berg."}]}
+)
+assert "EMAIL_ADDRESS" in {f.entity for f in inspection.findings}
+assert "torch" not in sys.modules
+print("silent")
+"""
+
+
+def test_calls_nobody_and_loads_no_torch() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", GUARD],
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.getcwd()},
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "silent"), done.stderr[-500:]

@@ -1,0 +1,193 @@
+"""The surface of a request: no string of any JSON is missed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.inspection.inline import inspect_with
+from proxy.inspection.structural import is_structural, is_structural_number, number_text
+from proxy.inspection.surface import surface
+from proxy.types import JSON, JSONObject, Origin, Role, UnscannableReason
+from tests.factories import a_body
+from tests.proxy.inspection.fakes import FakeDetector
+
+KEYS = st.text(max_size=12) | st.sampled_from(
+    ["role", "content", "data", "url", "image_url", "file_id", "file_data", "type", "text"]
+)
+SCALARS: st.SearchStrategy[JSON] = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=30)
+    | st.sampled_from(["user", "tool", "data:image/png;base64,AAAA", "https://x.example", "[1,2"])
+    | st.text(max_size=10).map(lambda text: json.dumps({"k": [text]}))
+)
+BODIES = st.dictionaries(
+    KEYS,
+    st.recursive(
+        SCALARS,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+        max_leaves=20,
+    ),
+    max_size=5,
+)
+
+
+def words(value: JSON) -> Iterator[str]:
+    """Every string, key and number that could carry something."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            yield key
+            yield from words(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from words(member)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if not is_structural_number(value):
+            yield number_text(value)
+
+
+@given(BODIES)
+def test_no_string_key_or_long_number_escapes(body: JSONObject) -> None:
+    found = surface(body)
+    texts = {segment.text for segment in found.segments}
+    unread = {entry.segment for entry in found.unscannable}
+    num_blobs = sum(segment.blob is not None for segment in found.segments)
+    missed = [w for w in words(body) if not is_structural(w) and w not in texts]
+    assert len(missed) <= num_blobs
+    assert all(s.index in unread for s in found.segments if s.blob is not None)
+    assert found.num_strings == len(list(words(body)))
+    assert [segment.index for segment in found.segments] == list(range(len(found.segments)))
+
+
+@given(BODIES)
+def test_counts_add_up(body: JSONObject) -> None:
+    found = surface(body)
+    counted = [s for s in found.segments if s.origin is not Origin.EMBEDDED]
+    assert len(counted) + found.num_structural == found.num_strings
+
+
+PLACES: dict[str, tuple[JSONObject, str]] = {
+    "content": (a_body("hello"), "messages[0].content"),
+    "unknown field": (a_body(x={"a": ["hello"]}), "x.a[0]"),
+    "key": (a_body(x={"hello": 1}), "x.hello"),
+    "stop": (a_body(stop=["hello"]), "stop[0]"),
+}
+
+
+@pytest.mark.parametrize(("body", "path"), PLACES.values(), ids=PLACES.keys())
+def test_names_the_place(body: JSONObject, path: str) -> None:
+    paths = [segment.path for segment in surface(body).segments if segment.text == "hello"]
+    assert paths == [path]
+
+
+def test_takes_the_role_of_the_message() -> None:
+    body: JSONObject = {
+        "messages": [
+            {"role": "system", "content": "be kind"},
+            {"role": "tool", "content": [{"type": "text", "text": "result one"}]},
+        ],
+        "user": "u-1",
+    }
+    roles = {segment.text: segment.role for segment in surface(body).segments}
+    assert roles["be kind"] is Role.SYSTEM
+    assert roles["result one"] is Role.TOOL
+    assert roles["u-1"] is Role.NONE
+
+
+def test_reads_json_in_json_in_json() -> None:
+    inner = json.dumps({"deep": "jane.doe@example-mail.com"})
+    body = a_body(arguments=json.dumps({"next": inner}))
+    embedded = {s.text for s in surface(body).segments if s.origin is Origin.EMBEDDED}
+    assert "jane.doe@example-mail.com" in embedded
+
+
+def test_json_in_a_string_that_two_readers_read_apart_is_unscannable() -> None:
+    found = surface(a_body(arguments='{"to": "a", "to": "b"}'))
+    assert {entry.reason for entry in found.unscannable} == {UnscannableReason.UNDECODABLE}
+
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
+PARTS: dict[str, tuple[JSONObject, UnscannableReason]] = {
+    "image": (
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}},
+        UnscannableReason.IMAGE,
+    ),
+    "remote image": (
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+        UnscannableReason.REMOTE_URL,
+    ),
+    "remote image, flat": (
+        {"type": "input_image", "image_url": "https://example.com/a.png"},
+        UnscannableReason.REMOTE_URL,
+    ),
+    "audio": (
+        {"type": "input_audio", "input_audio": {"data": PNG, "format": "wav"}},
+        UnscannableReason.AUDIO,
+    ),
+    "file": (
+        {"type": "file", "file": {"filename": "a.bin", "file_data": PNG}},
+        UnscannableReason.FILE,
+    ),
+    "stored file": ({"type": "file", "file": {"file_id": "file-1"}}, UnscannableReason.FILE),
+}
+
+
+@pytest.mark.parametrize(("part", "reason"), PARTS.values(), ids=PARTS.keys())
+def test_a_part_that_is_no_text_is_unscannable(part: JSONObject, reason: UnscannableReason) -> None:
+    body: JSONObject = {"messages": [{"role": "user", "content": [part]}]}
+    assert reason in {entry.reason for entry in surface(body).unscannable}
+
+
+@pytest.mark.parametrize("number", [4111111111111111, 4111111111111111.0, 0.4111111111111111])
+def test_reads_a_long_number_as_its_digits(number: float) -> None:
+    (segment,) = [s for s in surface(a_body(x=number)).segments if s.origin is Origin.NUMBER]
+    assert "4111111111111111"[:15] in (segment.text or "")
+
+
+def test_a_long_key_does_not_fill_memory() -> None:
+    key = "k" * 100_000
+    body = a_body(x={key: {str(n): "v" for n in range(1_000)}})
+    assert max(len(segment.path) for segment in surface(body).segments) < 200
+
+
+def test_white_space_is_structural_only_while_it_is_short_and_plain() -> None:
+    assert is_structural("")
+    assert is_structural("\n\n")
+    assert not is_structural(" \t" * 100)
+    assert not is_structural("\u2003")
+
+
+def a_file(text: bytes, kind: str = "text/csv") -> JSONObject:
+    url = f"data:{kind};base64,{base64.b64encode(text).decode()}"
+    part: JSONObject = {"type": "file", "file": {"filename": "a.csv", "file_data": url}}
+    return {"messages": [{"role": "user", "content": [part]}]}
+
+
+def test_a_text_file_is_read_as_text() -> None:
+    body = a_file(b"name,mail\nJane,secret-word@example-mail.com\n")
+    assert surface(body).unscannable == ()
+    inspection = inspect_with((FakeDetector("secret-word"),), ("en",), body)
+    assert [finding.view for finding in inspection.findings] == ["decode"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        a_file("caf\u00e9 secret".encode("latin-1")),
+        a_file(b"\x00\x01\x02\x03" * 9),
+        a_file(b"a,b", "a/b"),
+    ],
+    ids=["latin-1", "binary", "unknown type"],
+)
+def test_a_file_that_is_not_read_whole_is_unscannable(body: JSONObject) -> None:
+    assert {entry.reason for entry in surface(body).unscannable} == {UnscannableReason.FILE}
