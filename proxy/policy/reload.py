@@ -1,0 +1,152 @@
+"""Keeps the policy in force while its files change.
+
+A new version takes the place of the old one at once and whole, and only if it loads, lints without
+a fault, passes its tests that need no detector, and is no older. Else the last good one stays, and
+that is told loudly. A request keeps the policy it started with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from proxy.errors import PolicyError
+from proxy.policy.cases import failing_cases
+from proxy.policy.model import Policy
+from proxy.policy.source import FilePolicySource
+
+#: What of a file tells that it changed: device, inode, size, times of change in ns.
+Stamp = tuple[int, ...]
+
+
+class Verdict(StrEnum):
+    """What came of a new version; the words of the log, the metric and the record."""
+
+    LOADED = "policy.loaded"
+    REJECTED = "policy.rejected"
+
+
+class Rejection(StrEnum):
+    """Why a new version was not taken."""
+
+    UNUSABLE = "unusable"
+    OLDER_REVISION = "older_revision"
+    TESTS_FAILED = "tests_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What came of a new version. ``problem`` speaks of policy files, never of a request."""
+
+    verdict: Verdict
+    digest: str
+    revision: int
+    reason: Rejection | None = None
+    problem: str = ""
+
+
+class PolicyKeeper:
+    """The policy in force; `current` is safe to call from any thread."""
+
+    def __init__(self, path: Path, on_reload: Callable[[Reload], None] = lambda _: None) -> None:
+        """Load the policy at ``path``.
+
+        Args:
+            path: the policy file.
+            on_reload: told of each new version, taken or not; for log, metric and record.
+
+        Raises:
+            PolicyError: it cannot be used; there is no last good one, so nothing starts.
+        """
+        self._path = path
+        self._on_reload = on_reload
+        self._lock = threading.Lock()
+        # Taken before the files are read: a change while they are read shows at the next check.
+        self._stamps = _stamps(path, ())
+        self._policy = _load(path)
+        self._rejected: str | None = None
+
+    def current(self) -> Policy:
+        """The policy in force now."""
+        return self._policy
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the policy in force is the one in the files."""
+        return self._rejected is None
+
+    def check(self) -> Reload | None:
+        """Take the new version if the files changed; None if they did not."""
+        with self._lock:
+            stamps = _stamps(self._path, self._names())
+            if stamps == self._stamps:
+                return None
+            self._stamps = stamps
+            reload = self._take()
+        if reload is not None:
+            self._on_reload(reload)
+        return reload
+
+    async def watch(self, interval_s: float = 1.0) -> None:
+        """Check again and again, off the event loop, until cancelled."""
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                await asyncio.to_thread(self.check)
+            except Exception:  # noqa: BLE001 - the boundary: a callback that fails must not end the watch
+                self._rejected = self._rejected or "the callback for a new version failed"
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(loaded.name for loaded in self._policy.files)
+
+    def _take(self) -> Reload | None:
+        problem, reason, found = "", Rejection.UNUSABLE, None
+        try:
+            found = _load(self._path)
+        except _TestsFailed as error:
+            problem, reason = error.public_message, Rejection.TESTS_FAILED
+        except PolicyError as error:
+            problem = error.public_message
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever a file does, the last good policy stays
+            problem = f"{self._path}: cannot be read ({type(error).__name__})"
+        force = self._policy
+        if found is not None and found.content.revision < force.content.revision:
+            reason = Rejection.OLDER_REVISION
+            problem = f"revision {found.content.revision} is older than {force.content.revision}"
+            found = None
+        if found is None:
+            self._rejected = problem
+            return Reload(Verdict.REJECTED, force.digest, force.content.revision, reason, problem)
+        changed = found.digest != force.digest or self._rejected is not None
+        self._rejected = None
+        self._policy = found
+        return Reload(Verdict.LOADED, found.digest, found.content.revision) if changed else None
+
+
+class _TestsFailed(PolicyError):
+    """A test inside the file fails."""
+
+
+def _load(path: Path) -> Policy:
+    policy = FilePolicySource(path).load()
+    failed = failing_cases(policy)
+    if failed:
+        raise _TestsFailed(f"{path}: tests fail: {', '.join(failed)}")
+    return policy
+
+
+def _stamps(path: Path, names: tuple[str, ...]) -> tuple[Stamp, ...]:
+    """The stamps of the files of a policy; one that is gone has none."""
+    return tuple(_stamp(file) for file in (path, *(path.parent / name for name in names)))
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
