@@ -1,0 +1,111 @@
+"""Answers of the embedded server in OpenAI's form: whole, or as server-sent events."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from proxy.ids import new_id
+
+if TYPE_CHECKING:
+    from proxy.local.engine import Generation, Piece, TokenChoice
+    from proxy.local.wishes import Wishes
+
+_JSONObject = dict[str, object]
+
+
+def completion(generation: Generation, model: str, wishes: Wishes) -> _JSONObject:
+    """``generation`` as a chat completion."""
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": generation.text, "refusal": None},
+        "logprobs": _logprobs(generation.tokens) if wishes.logprobs else None,
+        "finish_reason": generation.finish_reason,
+    }
+    return {
+        "id": new_id("chatcmpl"),
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [choice],
+        "usage": _usage(generation),
+    }
+
+
+class Chunks:
+    """The events of one streamed answer."""
+
+    def __init__(self, model: str, wishes: Wishes) -> None:
+        self._wishes = wishes
+        self._head = {
+            "id": new_id("chatcmpl"),
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model,
+        }
+
+    def first(self) -> bytes:
+        """Who speaks."""
+        return self._chunk({"role": "assistant", "content": "", "refusal": None})
+
+    def piece(self, piece: Piece) -> bytes:
+        """Text that became final, with its tokens."""
+        logprobs = _logprobs(piece.tokens) if self._wishes.logprobs else None
+        return self._chunk({"content": piece.text}, logprobs=logprobs)
+
+    def last(self, generation: Generation) -> Iterator[bytes]:
+        """Why it ended, what it took if the client wants to know, and the end."""
+        yield self._chunk({}, finish_reason=generation.finish_reason)
+        if self._wishes.stream_usage:
+            yield event({**self._head, "choices": [], "usage": _usage(generation)})
+        yield b"data: [DONE]\n\n"
+
+    def _chunk(
+        self,
+        delta: Mapping[str, object],
+        *,
+        logprobs: Mapping[str, object] | None = None,
+        finish_reason: str | None = None,
+    ) -> bytes:
+        choice = {
+            "index": 0,
+            "delta": delta,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason,
+        }
+        usage = {"usage": None} if self._wishes.stream_usage else {}
+        return event({**self._head, "choices": [choice], **usage})
+
+
+def event(value: Mapping[str, object]) -> bytes:
+    """One server-sent event of JSON."""
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def _usage(generation: Generation) -> _JSONObject:
+    num_prompt, num_completion = generation.num_prompt_tokens, generation.num_completion_tokens
+    return {
+        "prompt_tokens": num_prompt,
+        "completion_tokens": num_completion,
+        "total_tokens": num_prompt + num_completion,
+    }
+
+
+def _logprobs(tokens: Sequence[TokenChoice]) -> _JSONObject:
+    return {"content": [_token(token) for token in tokens], "refusal": None}
+
+
+def _token(token: TokenChoice) -> _JSONObject:
+    top = [_alternative(data, logprob) for data, logprob in token.top]
+    return {**_alternative(token.data, token.logprob), "top_logprobs": top}
+
+
+def _alternative(data: bytes, logprob: float) -> _JSONObject:
+    """A token; where its bytes are no whole characters, ``bytes`` alone tells them exactly."""
+    return {
+        "token": data.decode("utf-8", errors="replace"),
+        "logprob": logprob,
+        "bytes": list(data),
+    }

@@ -1,0 +1,178 @@
+"""Real processes for the tests: a proxy, its local model server, a recording stand-in cloud."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import openai
+import pytest
+
+from proxy.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+START_TIMEOUT_S = 90.0
+
+
+def model_dir() -> Path:
+    """The folder of the embedded model; tests that need it are skipped where it is not there."""
+    folder = Path(os.environ.get("RINGFENCE_MODEL_DIR", Settings().model_dir))
+    if not (folder / "model.safetensors").exists():
+        pytest.skip(f"no embedded model in {folder}: run `make model`")
+    return folder
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class RunningProxy:
+    """A `ringfence serve` process and what it wrote."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    data_dir: Path
+    log_path: Path
+
+    @property
+    def client(self) -> openai.OpenAI:
+        """An unmodified client, but for the one line an app changes, and no retries of its own."""
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="sk-any", max_retries=0)
+
+    def ask(self, text: str, **more: object) -> openai.types.chat.ChatCompletion:
+        """One short question through the client."""
+        answer: openai.types.chat.ChatCompletion = self.client.chat.completions.create(
+            **{  # type: ignore[call-overload]
+                "model": "ringfence",
+                "messages": [{"role": "user", "content": text}],
+                "max_tokens": 8,
+                **more,
+            }
+        )
+        return answer
+
+    def post(self, body: bytes, **headers: str) -> httpx2.Response:
+        """Raw bytes to the chat route."""
+        with httpx2.Client(trust_env=False, timeout=120) as wire:
+            return wire.post(
+                f"{self.url}/v1/chat/completions",
+                content=body,
+                headers={"content-type": "application/json", **headers},
+            )
+
+    def records(self, kind: str | None = None) -> list[dict[str, object]]:
+        """The ledger's records so far, oldest first within a chain."""
+        return [
+            record
+            for record in records_in(self.data_dir / "ledger")
+            if kind is None or record["kind"] == kind
+        ]
+
+    def everything_written(self) -> bytes:
+        """All bytes of the data folder and the log, to look for what must not be there."""
+        files = [path for path in self.data_dir.rglob("*") if path.is_file()]
+        return b"\n".join(path.read_bytes() for path in [*files, self.log_path])
+
+
+def records_in(ledger: Path) -> list[dict[str, object]]:
+    """The records of a ledger so far, oldest first within a chain."""
+    return [
+        json.loads(line)
+        for path in sorted((ledger / "wal").rglob("*.jsonl"))
+        for line in path.read_bytes().splitlines()
+    ]
+
+
+def write_policy(
+    folder: Path, cloud_url: str | None, edits: Sequence[tuple[str, str]] = ()
+) -> Path:
+    """The shipped default policy with the cloud destination replaced by the stand-in."""
+    text = (ROOT / "policies" / "default.yaml").read_text()
+    for old, new in [("https://api.openai.com/v1", cloud_url or "http://127.0.0.1:9/v1"), *edits]:
+        assert old in text, old
+        text = text.replace(old, new)
+    path = folder / "policy.yaml"
+    path.write_text(text)
+    return path
+
+
+@contextlib.contextmanager
+def running_proxy(
+    folder: Path,
+    cloud_url: str | None,
+    env: Mapping[str, str] | None = None,
+    *,
+    ready: str = "/readyz",
+    under: Sequence[str] = (),
+) -> Iterator[RunningProxy]:
+    """Start `ringfence serve`, wait until it is ready, and end it by its own process id.
+
+    Args:
+        folder: for data, policy and log.
+        cloud_url: the stand-in's root; None runs the proxy local-only.
+        env: settings on top of the defaults here (threshold 0: every unpinned draft escalates).
+        ready: route that must answer 200; ``/healthz`` where the local tier is meant to be down.
+        under: a command that runs the proxy, in the process that it was given.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    settings = {
+        "RINGFENCE_PORT": str(port),
+        "RINGFENCE_DATA_DIR": str(folder / "data"),
+        "RINGFENCE_MODEL_DIR": str(model_dir()),
+        "RINGFENCE_LOG_FORMAT": "json",
+        "RINGFENCE_LOG_LEVEL": "debug",
+        "RINGFENCE_CONFIDENCE_THRESHOLD": "0",
+        **({"RINGFENCE_CLOUD_API_KEY": "sk-stand-in"} if cloud_url else {}),
+        **(env or {}),
+    }
+    if "RINGFENCE_POLICY_FILE" not in settings:
+        settings["RINGFENCE_POLICY_FILE"] = str(write_policy(folder, cloud_url))
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RINGFENCE_", "OPENAI_"))}
+    log_path = folder / "log.jsonl"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [*under, sys.executable, "-m", "proxy", "serve"],
+            stderr=log,
+            stdout=log,
+            env=inherited | settings,
+            cwd=folder,
+        )
+    proxy = RunningProxy(process, f"http://127.0.0.1:{port}", folder / "data", log_path)
+    try:
+        _wait_until_ready(proxy, ready)
+        yield proxy
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(proxy: RunningProxy, route: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    with httpx2.Client(trust_env=False) as wire:
+        while time.monotonic() < deadline:
+            if proxy.process.poll() is not None:
+                break
+            with contextlib.suppress(httpx2.TransportError):
+                if wire.get(f"{proxy.url}{route}").status_code == 200:
+                    return
+            time.sleep(0.1)
+    raise AssertionError(f"the proxy did not start: {proxy.log_path.read_text()[-2000:]}")
