@@ -1,0 +1,151 @@
+"""The cloud tier: one attempt at a destination, through the `openai` SDK and over our own door.
+
+The SDK's retries, redirects and environment proxies are off. Its exceptions carry the whole
+request; none of them travels past this file, not even as ``__context__``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import httpx2
+import openai
+
+from audit.permit import Permit
+from proxy.canonical import parse_object
+from proxy.egress.transport import Attempt, Door
+from proxy.errors import CloudError, EgressDenied, RequestError
+from proxy.types import JSON, Destination, JSONObject, Outcome
+
+
+class CloudBackend(Protocol):
+    """Sends one body to one destination, once."""
+
+    async def complete(self, body: bytes, destination: Destination, permit: Permit) -> Outcome:
+        """Send ``body`` as it is.
+
+        Raises:
+            CloudError: no usable answer; holds no text of either side.
+            EgressDenied: the permit is not for these bytes or this destination.
+        """
+        ...
+
+
+class OpenAICloud:
+    """The `CloudBackend` for every OpenAI-compatible destination."""
+
+    def __init__(self, door: Door, *, api_key: str, timeout_s: float) -> None:
+        self._door = door
+        self._api_key = api_key
+        self._timeout_s = timeout_s
+
+    async def complete(self, body: bytes, destination: Destination, permit: Permit) -> Outcome:
+        """Send ``body`` to ``destination`` under ``permit``; see `CloudBackend`."""
+        started = time.perf_counter()
+        attempt = Attempt(permit)
+        result = await self._post(body, destination, attempt)
+        if isinstance(result, CloudError | EgressDenied):
+            raise result
+        status, payload = result
+        try:
+            answer = parse_object(payload)
+        except RequestError:
+            answer = None
+        if answer is None or not _is_completion(answer):
+            raise CloudError(
+                "The cloud model sent an answer that is not a chat completion.",
+                error_type="garbage",
+                upstream_status=status,
+                sent="yes",
+            )
+        usage = answer.get("usage")
+        return Outcome(
+            status=status,
+            body=answer,
+            model=str(answer.get("model", "")),
+            prompt_tokens=_count(usage, "prompt_tokens"),
+            completion_tokens=_count(usage, "completion_tokens"),
+            bytes_sent=len(body),
+            bytes_received=attempt.bytes_received,
+            elapsed_ms=(time.perf_counter() - started) * 1000,
+        )
+
+    async def _post(
+        self, body: bytes, destination: Destination, attempt: Attempt
+    ) -> tuple[int, bytes] | CloudError | EgressDenied:
+        """Post through the SDK; a fault comes back as a value, so that it has no context."""
+        async with httpx2.AsyncClient(
+            transport=self._door.transport(attempt), trust_env=False, follow_redirects=False
+        ) as wire:
+            client = openai.AsyncOpenAI(
+                api_key=self._api_key,
+                base_url=destination.base_url,
+                organization="",
+                project="",
+                max_retries=0,
+                timeout=self._timeout_s,
+                http_client=wire,
+            )
+            try:
+                response = await client.post(
+                    "/chat/completions",
+                    cast_to=httpx2.Response,
+                    content=body,
+                    options={"headers": {"content-type": "application/json"}},
+                )
+                return response.status_code, response.content
+            except openai.APIStatusError as error:
+                return _status_fault(error.status_code)
+            except openai.APITimeoutError:
+                return CloudError(
+                    "The cloud model did not answer in time.",
+                    error_type="timeout",
+                    sent="unknown" if attempt.wrote else "no",
+                    http_status=504,
+                )
+            except openai.APIConnectionError as error:
+                if isinstance(error.__cause__, EgressDenied):
+                    return EgressDenied(error.__cause__.public_message)
+                return CloudError(
+                    "The cloud model could not be reached.",
+                    error_type="connection",
+                    sent="unknown" if attempt.wrote else "no",
+                )
+            except openai.OpenAIError:
+                return CloudError(
+                    "The cloud model could not be used.", error_type="sdk", sent="unknown"
+                )
+
+
+def _status_fault(status: int) -> CloudError:
+    if 300 <= status < 400:
+        return CloudError(
+            "The cloud model answered with a redirect, which is never followed.",
+            error_type="redirect",
+            upstream_status=status,
+            sent="yes",
+        )
+    return CloudError(
+        f"The cloud model answered with status {status}.",
+        error_type="status_4xx" if status < 500 else "status_5xx",
+        upstream_status=status,
+        sent="yes",
+    )
+
+
+def _is_completion(answer: JSONObject) -> bool:
+    choices = answer.get("choices")
+    return (
+        isinstance(choices, list)
+        and bool(choices)
+        and all(
+            isinstance(choice, dict) and isinstance(choice.get("message"), dict)
+            for choice in choices
+        )
+    )
+
+
+def _count(usage: JSON, key: str) -> int:
+    value = usage.get(key) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and value >= 0 else 0

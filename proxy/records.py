@@ -1,0 +1,154 @@
+"""From the pipeline's values to the ledger's records; the only place that knows both.
+
+Counts, scores and codes pass; text, paths and offsets do not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from urllib.parse import urlsplit
+
+from audit.permit import Permit
+from audit.record import (
+    CallerRecord,
+    CoverageRecord,
+    DecisionRecord,
+    EntityRecord,
+    IntentRecord,
+    OutcomeRecord,
+    PolicyRecord,
+    RoutingRecord,
+    RuleRecord,
+    TransferRecord,
+)
+from proxy.errors import CloudError, EgressDenied
+from proxy.types import (
+    Confidence,
+    Decision,
+    Destination,
+    Inspection,
+    Outcome,
+    Request,
+    Route,
+)
+
+Laps = tuple[tuple[str, float], ...]
+
+
+def decision_record(
+    request: Request,
+    inspection: Inspection,
+    decision: Decision,
+    outcome: tuple[Route, Confidence | None],
+    laps: Laps,
+) -> DecisionRecord:
+    """The one record that every request leaves behind."""
+    caller = request.caller
+    return DecisionRecord(
+        decision_id=decision.decision_id,
+        request_id=request.request_id,
+        api_route=request.route,
+        caller=CallerRecord(caller.app, caller.team, caller.environment, caller.key_id),
+        policy=PolicyRecord(
+            digest=decision.policy_digest,
+            revision=decision.policy_revision,
+            action=decision.action.value,
+            rules=tuple(RuleRecord(rule.id, rule.file, rule.line) for rule in decision.rules),
+        ),
+        coverage=_coverage(inspection),
+        languages=inspection.languages,
+        detectors=inspection.detectors,
+        entities=_entities(inspection),
+        routing=_routing(decision, *outcome),
+        latency_ms=laps,
+    )
+
+
+def intent_record(
+    decision: Decision, destination: Destination, model: str, strings_cleared: int
+) -> IntentRecord:
+    """What is about to leave, and where to. Its digest is the ledger's to make."""
+    url = urlsplit(destination.base_url)
+    transfer = destination.transfer
+    return IntentRecord(
+        decision_id=decision.decision_id,
+        attempt=1,
+        destination=destination.id,
+        provider=destination.provider,
+        address=url.hostname or "",
+        port=url.port or {"http": 80, "https": 443}[url.scheme],
+        region=destination.region,
+        model=model,
+        transfer=TransferRecord(
+            recipient=transfer.recipient,
+            country=transfer.country,
+            basis=transfer.basis,
+            retention=transfer.retention,
+            training=transfer.training,
+        ),
+        strings_cleared=strings_cleared,
+        masked=(),
+    )
+
+
+def outcome_record(permit: Permit, result: Outcome | CloudError | EgressDenied) -> OutcomeRecord:
+    """What came of the attempt under ``permit``."""
+    outcome = result if isinstance(result, Outcome) else None
+    fault = result if isinstance(result, CloudError) else None
+    refused = isinstance(result, EgressDenied)
+    return OutcomeRecord(
+        intent_id=permit.intent_id,
+        decision_id=permit.decision_id,
+        attempt=permit.attempt,
+        sent="yes" if outcome else "no" if refused else fault.sent if fault else "unknown",
+        status=outcome.status if outcome else fault.upstream_status if fault else None,
+        error_type=fault.upstream_error if fault else "refused" if refused else None,
+        model=outcome.model if outcome else None,
+        finish_reason=None,
+        prompt_tokens=outcome.prompt_tokens if outcome else 0,
+        completion_tokens=outcome.completion_tokens if outcome else 0,
+        bytes_sent=outcome.bytes_sent if outcome else 0,
+        bytes_received=outcome.bytes_received if outcome else 0,
+        latency_ms=outcome.elapsed_ms if outcome else 0.0,
+    )
+
+
+def _coverage(inspection: Inspection) -> CoverageRecord:
+    reasons = Counter(entry.reason.value for entry in inspection.unscannable)
+    return CoverageRecord(
+        strings=inspection.coverage.num_strings,
+        inspected=inspection.coverage.num_inspected,
+        structural=inspection.coverage.num_structural,
+        unscannable=tuple(sorted(reasons.items())),
+    )
+
+
+def _entities(inspection: Inspection) -> tuple[EntityRecord, ...]:
+    roles = {segment.index: segment.role.value for segment in inspection.segments}
+    grouped = defaultdict(list)
+    for finding in inspection.findings:
+        grouped[finding.entity, finding.category.value].append(finding)
+    return tuple(
+        EntityRecord(
+            entity=entity,
+            category=category,
+            count=len(found),
+            max_score=max(finding.score for finding in found),
+            roles=tuple(sorted({roles[finding.segment] for finding in found})),
+        )
+        for (entity, category), found in sorted(grouped.items())
+    )
+
+
+def _routing(decision: Decision, route: Route, confidence: Confidence | None) -> RoutingRecord:
+    return RoutingRecord(
+        route=route.target.value,
+        reason=route.reason.value,
+        degraded=route.degraded,
+        estimator=confidence.estimator if confidence else None,
+        score=confidence.score if confidence else None,
+        threshold=confidence.threshold if confidence else None,
+        calibration=confidence.calibration_id if confidence else None,
+        reasons=confidence.doubts if confidence else (),
+        derived_from=decision.derived_from,
+    )

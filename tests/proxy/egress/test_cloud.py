@@ -1,0 +1,100 @@
+"""The cloud adapter through the real SDK: faults become ours, and carry nothing."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from audit.permit import mint
+from demo.stand_in_cloud import ANSWER, Reply, StandInCloud
+from proxy.egress.cloud import OpenAICloud
+from proxy.egress.transport import Door, origin_of
+from proxy.errors import CloudError, EgressDenied
+from proxy.types import Outcome
+from tests.factories import a_destination
+from tests.harness import free_port
+
+SECRET = "canary-in-the-request"
+BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"canary-in-the-request"}]}'
+
+
+@pytest.fixture
+def cloud() -> Iterator[StandInCloud]:
+    with StandInCloud() as server:
+        yield server
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[OpenAICloud]:
+    door = Door()
+    yield OpenAICloud(door, api_key="k", timeout_s=1.0)
+    await door.aclose()
+
+
+async def complete(backend: OpenAICloud, base_url: str, body: bytes = BODY) -> Outcome:
+    permit = mint(ids=("int", "dec", 1), body=BODY, origin=origin_of(base_url))
+    return await backend.complete(body, a_destination(base_url), permit)
+
+
+async def test_brings_the_answer_and_what_it_cost(
+    backend: OpenAICloud, cloud: StandInCloud
+) -> None:
+    outcome = await complete(backend, cloud.base_url)
+    assert outcome.body["choices"][0]["message"]["content"] == ANSWER  # type: ignore[index,call-overload]
+    assert (outcome.prompt_tokens, outcome.completion_tokens) == (20, 9)
+    assert outcome.bytes_sent == len(BODY)
+    assert [request.body for request in cloud.requests] == [BODY]
+
+
+@pytest.mark.parametrize(
+    ("reply", "error_type", "status", "sent"),
+    [
+        (Reply(400, b'{"error":{"message":"canary-in-the-answer"}}'), "status_4xx", 400, "yes"),
+        (Reply(401, b"{}"), "status_4xx", 401, "yes"),
+        (Reply(429, b"{}", (("retry-after", "1"),)), "status_4xx", 429, "yes"),
+        (Reply(500, b"canary-in-the-answer"), "status_5xx", 500, "yes"),
+        (Reply(307, b"", (("location", "http://127.0.0.1:9/"),)), "redirect", 307, "yes"),
+        (Reply(200, b"canary-in-the-answer"), "garbage", 200, "yes"),
+        (Reply(200, b'{"choices":[]}'), "garbage", 200, "yes"),
+        (Reply(200, b'{"choices":[{"message":"canary"}]}'), "garbage", 200, "yes"),
+        (Reply(200, b'{"choices":[{"message":{}}],"choices":[]}'), "garbage", 200, "yes"),
+        (Reply(200, delay_s=2.0), "timeout", None, "unknown"),
+        (Reply(200, cut=True), "connection", None, "unknown"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+async def test_a_fault_becomes_ours_and_carries_nothing(
+    reply: Reply,
+    error_type: str,
+    status: int | None,
+    sent: str,
+    backend: OpenAICloud,
+    cloud: StandInCloud,
+) -> None:
+    cloud.reply = lambda _: reply
+    with pytest.raises(CloudError) as caught:
+        await complete(backend, cloud.base_url)
+    error = caught.value
+    assert (error.upstream_error, error.upstream_status, error.sent) == (error_type, status, sent)
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    assert len(cloud.requests) == 1
+    said = "".join(traceback.format_exception(error)) + repr(vars(error))
+    assert "canary" not in said
+
+
+async def test_a_refused_connection_sent_nothing(backend: OpenAICloud) -> None:
+    with pytest.raises(CloudError) as caught:
+        await complete(backend, f"http://127.0.0.1:{free_port()}/v1")
+    assert (caught.value.upstream_error, caught.value.sent) == ("connection", "no")
+
+
+async def test_other_bytes_than_the_permits_are_our_bug(
+    backend: OpenAICloud, cloud: StandInCloud
+) -> None:
+    with pytest.raises(EgressDenied) as caught:
+        await complete(backend, cloud.base_url, BODY + b" ")
+    assert caught.value.__context__ is None
+    assert cloud.requests == []
