@@ -1,0 +1,275 @@
+"""The first gate: what is not plainly one of our requests ends here, its body unread.
+
+Host, path, method, caller, framing and type are checked on the raw values before a byte of the
+body is taken; then the body is taken whole, under a limit of size and time. It must never build a
+URL from what a client sent, redirect, or log a path, a query or a header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from proxy.api.auth import Key, KeyTable
+from proxy.api.checks import (
+    Headers,
+    MethodNotAllowed,
+    check_framing,
+    check_host,
+    check_type,
+    too_large,
+)
+from proxy.api.headers import DECISION_ID, REQUEST_ID
+from proxy.api.protocol import Overloaded
+from proxy.api.reply import fault_reply
+from proxy.errors import ProxyError, RequestError
+from proxy.ids import new_id
+
+log = structlog.get_logger()
+
+
+MAX_CONCURRENT: Final = 512
+#: Bodies in memory, all requests together: many large ones must not end the process.
+MAX_BUFFERED_BYTES: Final = 256 * 2**20
+BODY_TIMEOUT_S: Final = 60.0
+#: How long an answer that leaves a body unread waits for the client to take notice of it.
+LINGER_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A route as the gate knows it: its raw path, its one method, and what it asks for."""
+
+    name: str
+    path: re.Pattern[bytes]
+    method: str
+    needs_key: bool = True
+    max_body_share: float = 0.0  # of the body limit; 0: no body
+
+
+_MODEL: Final = rb"[A-Za-z0-9][A-Za-z0-9._:-]*"
+DOORS: Final = (
+    Door("chat.completions", re.compile(rb"/v1/chat/completions"), "POST", max_body_share=1.0),
+    Door("models", re.compile(rb"/v1/models"), "GET"),
+    Door("models.one", re.compile(rb"/v1/models/%b(?:(?:/|%%2F)%b)?" % (_MODEL, _MODEL)), "GET"),
+    Door("healthz", re.compile(rb"/healthz"), "GET", needs_key=False),
+    Door("readyz", re.compile(rb"/readyz"), "GET", needs_key=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What the gate found out, for the routes behind it (``scope["state"]["ticket"]``)."""
+
+    request_id: str
+    key: Key | None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the gate holds requests to."""
+
+    max_body_bytes: int
+    body_timeout_s: float = BODY_TIMEOUT_S
+    max_concurrent: int = MAX_CONCURRENT
+    max_buffered_bytes: int = MAX_BUFFERED_BYTES
+
+
+class Gate:
+    """ASGI middleware in front of everything."""
+
+    def __init__(
+        self, app: ASGIApp, *, allowed_hosts: Sequence[str], keys: KeyTable, limits: Limits
+    ) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower().encode("ascii") for host in allowed_hosts)
+        self._keys = keys
+        self._limits = limits
+        self._num_running = 0
+        self._num_buffered_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it here."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        visit = _Visit(send)
+        self._num_running += 1
+        try:
+            await self._let_in(scope, receive, visit)
+        except _ClientGone:
+            log.info("client_gone", request_id=visit.request_id)
+        except ProxyError as error:
+            self._let_go_of_body(visit)
+            await _turn_away(error, scope, receive, visit)
+        except Exception as error:  # noqa: BLE001  (the outermost boundary: nothing may reach uvicorn)
+            log.error("request_failed", request_id=visit.request_id, error=type(error).__name__)
+            if not visit.status:
+                await fault_reply(error)(scope, receive, visit.send)
+        finally:
+            self._num_running -= 1
+            self._let_go_of_body(visit)
+            visit.log_line(scope["method"])
+
+    async def _let_in(self, scope: Scope, receive: Receive, visit: _Visit) -> None:
+        headers: Headers = scope["headers"]
+        check_host(headers, self._hosts)
+        door = find_door(scope, visit)
+        if self._num_running > self._limits.max_concurrent and door.needs_key:
+            raise Overloaded("The proxy has too many requests at once.")
+        key = self._keys.authenticate(headers) if door.needs_key else None
+        max_bytes = int(self._limits.max_body_bytes * door.max_body_share)
+        check_framing(headers, max_bytes)
+        body = b""
+        if max_bytes:
+            check_type(headers)
+            body = await self._take_body(receive, max_bytes, visit)
+        scope.setdefault("state", {})["ticket"] = Ticket(visit.request_id, key)
+        await self._app(scope, _replay(body, receive), visit.send)
+
+    def _let_go_of_body(self, visit: _Visit) -> None:
+        self._num_buffered_bytes -= visit.num_body_bytes
+        visit.num_body_bytes = 0
+
+    async def _take_body(self, receive: Receive, max_bytes: int, visit: _Visit) -> bytes:
+        chunks: list[bytes] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.body_timeout_s):
+                async for chunk in _pieces(receive):
+                    visit.num_body_bytes += len(chunk)
+                    self._num_buffered_bytes += len(chunk)
+                    if visit.num_body_bytes > max_bytes:
+                        raise too_large(max_bytes)
+                    if self._num_buffered_bytes > self._limits.max_buffered_bytes:
+                        raise Overloaded("The proxy has too many large requests at once.")
+                    chunks.append(chunk)
+                return b"".join(chunks)
+        raise RequestError(
+            "The request's body did not arrive in time.", code="request_timeout", http_status=408
+        )
+
+
+class _Visit:
+    """One request at the gate: its id, its status, its line in the log."""
+
+    def __init__(self, send: Send) -> None:
+        self.request_id = new_id("req")
+        self.door = "other"
+        self.status = 0
+        self.num_body_bytes = 0
+        self._decision_id: str | None = None
+        self._send = send
+        self._started = time.perf_counter()
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on; the head of the answer gets what every answer has."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message.get("headers", ()))
+            self._decision_id = dict(headers).get(DECISION_ID.encode(), b"").decode() or None
+            headers += [
+                (REQUEST_ID.encode(), self.request_id.encode()),
+                (b"cache-control", b"no-store"),
+                (b"x-content-type-options", b"nosniff"),
+            ]
+            message = {**message, "headers": headers}
+        await self._send(message)
+
+    def log_line(self, method: str) -> None:
+        """The canonical line of this request; path, query and headers have no place in it."""
+        log.info(
+            "http",
+            request_id=self.request_id,
+            decision_id=self._decision_id,
+            method=method if method in ("GET", "POST") else "other",
+            route=self.door,
+            http_status=self.status,
+            elapsed_ms=round((time.perf_counter() - self._started) * 1000, 1),
+        )
+
+
+def find_door(scope: Scope, visit: _Visit) -> Door:
+    """The route whose path is this raw path, byte for byte, and whose method is this one.
+
+    Raises:
+        RequestError: ``unknown_url`` (404) or ``method_not_allowed`` (405).
+    """
+    if scope["http_version"] != "1.1":
+        raise RequestError("Use HTTP/1.1.", code="malformed_http")
+    for door in DOORS:
+        if door.path.fullmatch(scope.get("raw_path") or b""):
+            visit.door = door.name
+            if scope["method"] != door.method:
+                raise MethodNotAllowed(door.method)
+            return door
+    raise RequestError("Unknown request URL.", code="unknown_url", http_status=404)
+
+
+class _ClientGone(Exception):
+    """The client left before its body was complete; there is nobody to answer."""
+
+
+async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _ClientGone
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    waiting = [body]
+
+    async def replayed() -> Message:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
+
+    return replayed
+
+
+async def _turn_away(error: ProxyError, scope: Scope, receive: Receive, visit: _Visit) -> None:
+    """Answer and close. The answer is whole before the rest of the body is waited for, briefly:
+
+    a connection that is closed on unread bytes is reset, which can take the answer with it.
+    """
+    headers = {"connection": "close"}
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = error.allowed
+    reply = fault_reply(error, headers)
+    start = {"type": "http.response.start", "status": reply.status_code}
+    await visit.send({**start, "headers": reply.raw_headers})
+    await visit.send({"type": "http.response.body", "body": bytes(reply.body), "more_body": True})
+    if _has_body(scope["headers"]):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                await _drain(receive)
+    await visit.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _has_body(headers: Headers) -> bool:
+    names = (b"content-length", b"transfer-encoding")
+    return any(name in names and value != b"0" for name, value in headers)
+
+
+async def _drain(receive: Receive) -> None:
+    more = True
+    while more:
+        message = await receive()
+        more = message["type"] == "http.request" and message.get("more_body", False)
