@@ -1,0 +1,145 @@
+"""A stand-in cloud: a real HTTP server on loopback that records every byte it gets.
+
+It is not a language model. It serves the demo and the tests, where it is named as a stand-in
+wherever its answers or numbers appear.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+ANSWER = "This answer comes from the stand-in cloud."
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One request as it arrived."""
+
+    path: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to answer; ``delay_s`` before it, ``cut`` to close the connection within the body."""
+
+    status: int = 200
+    body: bytes | None = None
+    headers: tuple[tuple[str, str], ...] = (("content-type", "application/json"),)
+    delay_s: float = 0.0
+    cut: bool = False
+
+
+def completion(text: str, model: str) -> bytes:
+    """A chat completion that says ``text``."""
+    answer = {
+        "id": "chatcmpl-standin",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": text},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 20, "completion_tokens": 9, "total_tokens": 29},
+    }
+    return json.dumps(answer).encode()
+
+
+@dataclass
+class StandInCloud:
+    """The server; use it as a context manager.
+
+    Attributes:
+        reply: makes the reply to each recorded request.
+        requests: everything that arrived, in order.
+    """
+
+    reply: Callable[[Recorded], Reply] = lambda _: Reply()
+    requests: list[Recorded] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._server = _QuietServer(("127.0.0.1", 0), _handler_of(self))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def base_url(self) -> str:
+        """The OpenAI-compatible root."""
+        return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    @property
+    def received(self) -> bytes:
+        """All bytes of all requests: paths, headers and bodies."""
+        return b"\n".join(
+            b"\n".join(
+                [
+                    request.path.encode(),
+                    *(f"{name}: {value}".encode() for name, value in request.headers),
+                    request.body,
+                ]
+            )
+            for request in self.requests
+        )
+
+
+class _QuietServer(ThreadingHTTPServer):
+    """A client that hangs up is no news here."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing."""
+
+
+def _handler_of(cloud: StandInCloud) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", "0")))
+            self._answer(body)
+
+        def do_GET(self) -> None:
+            self._answer(b"")
+
+        def _answer(self, body: bytes) -> None:
+            recorded = Recorded(self.path, tuple(self.headers.items()), body, time.time())
+            cloud.requests.append(recorded)
+            reply = cloud.reply(recorded)
+            time.sleep(reply.delay_s)
+            payload = reply.body
+            if payload is None:
+                payload = completion(ANSWER, json.loads(body or b"{}").get("model", "none"))
+            self.send_response(reply.status)
+            for name, value in reply.headers:
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(payload)))
+            self.end_headers()
+            self.wfile.write(payload[: len(payload) // 2] if reply.cut else payload)
+            self.close_connection = reply.cut or self.close_connection
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing: a request line is text of a request."""
+
+    return Handler
