@@ -1,0 +1,167 @@
+"""P1: every string in an outgoing body was inspected for this very decision, or is structural."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from demo.stand_in_cloud import ANSWER, StandInCloud
+from proxy.inspection.structural import is_structural
+from tests.harness import RunningProxy
+
+SECRET = "jane.doe@example-mail.com"
+CLEAN = "Name the longest river in Europe."
+
+
+def texts(value: object) -> Iterator[str]:
+    """Every string and key of a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, member in value.items():
+            yield key
+            yield from texts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from texts(member)
+
+
+def a_body(**more: object) -> dict[str, object]:
+    return {
+        "model": "ringfence",
+        "messages": [{"role": "user", "content": CLEAN}],
+        "max_tokens": 4,
+        **more,
+    }
+
+
+PLACES = {
+    "system": a_body(
+        messages=[
+            {"role": "system", "content": f"Write to {SECRET}."},
+            {"role": "user", "content": CLEAN},
+        ]
+    ),
+    "developer": a_body(
+        messages=[
+            {"role": "developer", "content": f"Write to {SECRET}."},
+            {"role": "user", "content": CLEAN},
+        ]
+    ),
+    "earlier turn": a_body(
+        messages=[
+            {"role": "user", "content": f"I am {SECRET}."},
+            {"role": "assistant", "content": "Noted."},
+            {"role": "user", "content": CLEAN},
+        ]
+    ),
+    "name": a_body(messages=[{"role": "user", "name": SECRET, "content": CLEAN}]),
+    "content part": a_body(
+        messages=[
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": CLEAN}, {"type": "text", "text": SECRET}],
+            }
+        ]
+    ),
+    "stop": a_body(stop=[SECRET]),
+    "user": a_body(user=SECRET),
+    "metadata": a_body(metadata={"owner": SECRET}),
+    "metadata key": a_body(metadata={SECRET: "owner"}),
+    "logit bias key": a_body(logit_bias={SECRET: 1}),
+    "unknown field": a_body(x_notes=SECRET),
+    "unknown field, deep": a_body(x={"a": [{"b": {"c": [SECRET]}}]}),
+    "unknown key": a_body(x={SECRET: True}),
+    "prediction": a_body(prediction={"type": "content", "content": SECRET}),
+    "response format": a_body(
+        response_format={
+            "type": "json_schema",
+            "json_schema": {"name": "n", "schema": {"type": "object", "title": SECRET}},
+        }
+    ),
+    "tool description": a_body(
+        tools=[{"type": "function", "function": {"name": "send", "description": SECRET}}]
+    ),
+    "tool schema enum": a_body(
+        tools=[
+            {
+                "type": "function",
+                "function": {
+                    "name": "send",
+                    "parameters": {"properties": {"to": {"enum": [SECRET]}}},
+                },
+            }
+        ]
+    ),
+    "tool call arguments": a_body(
+        messages=[
+            {
+                "role": "assistant",
+                "tool_calls": [
+                    {
+                        "id": "c1",
+                        "type": "function",
+                        "function": {
+                            "name": "send",
+                            "arguments": json.dumps({"to": SECRET}),
+                        },
+                    }
+                ],
+            },
+            {"role": "tool", "tool_call_id": "c1", "content": "sent"},
+            {"role": "user", "content": CLEAN},
+        ]
+    ),
+    "tool result": a_body(
+        messages=[
+            {"role": "user", "content": CLEAN},
+            {"role": "tool", "tool_call_id": "c1", "content": json.dumps({"to": SECRET})},
+        ]
+    ),
+    "card as a number": a_body(x=4111111111111111),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_stays_home_wherever_the_secret_stands(
+    place: str, proxy: RunningProxy, cloud: StandInCloud
+) -> None:
+    response = proxy.post(json.dumps(PLACES[place]).encode())
+    assert cloud.requests == []
+    assert response.status_code in (200, 400, 503)
+    assert response.headers.get("x-ringfence-route") != "cloud"
+
+
+def test_sends_only_inspected_or_structural_strings(
+    proxy: RunningProxy, cloud: StandInCloud
+) -> None:
+    body = a_body(stop=["END"], x_flag={"colour": "teal"}, user="u-1", metadata={"k": "v"})
+    response = proxy.post(json.dumps(body).encode())
+    assert response.json()["choices"][0]["message"]["content"] == ANSWER
+    (sent,) = cloud.requests
+    outgoing = json.loads(sent.body)
+    said = set(texts(body)) | {outgoing["model"]}
+    assert [text for text in texts(outgoing) if text not in said and not is_structural(text)] == []
+    assert "user" not in outgoing
+    assert "metadata" not in outgoing
+
+
+def test_builds_fresh_headers_for_the_cloud(proxy: RunningProxy, cloud: StandInCloud) -> None:
+    proxy.post(
+        json.dumps(a_body()).encode(),
+        **{
+            "x-canary": "canary-4711",
+            "openai-organization": "canary-4711",
+            "traceparent": "00-canary-4711",
+            "cookie": "canary-4711",
+        },
+    )
+    (sent,) = cloud.requests
+    names = {name.lower() for name, _ in sent.headers}
+    assert b"canary-4711" not in cloud.received
+    assert names == {
+        "host", "accept", "accept-encoding", "connection", "content-length", "content-type",
+        "authorization", "user-agent",
+    } - ({"connection"} - names)  # fmt: skip

@@ -1,0 +1,121 @@
+"""P3: the intent is durable before the first byte leaves; no record, no egress."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.stand_in_cloud import ANSWER, Recorded, Reply, StandInCloud
+from tests.harness import RunningProxy, running_proxy
+
+CLEAN = "Name the longest river in Europe."
+
+
+def test_the_intent_is_in_the_file_when_the_cloud_gets_the_request(
+    proxy: RunningProxy, cloud: StandInCloud
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def look(_: Recorded) -> Reply:
+        seen.append((len(proxy.records("egress.intent")), len(proxy.records("egress.outcome"))))
+        return Reply()
+
+    cloud.reply = look
+    before = len(proxy.records("egress.intent"))
+    assert proxy.ask(CLEAN).choices[0].message.content == ANSWER
+    assert seen == [(before + 1, before)]
+
+
+def test_one_attempt_one_intent_when_the_cloud_fails(
+    proxy: RunningProxy, cloud: StandInCloud
+) -> None:
+    cloud.reply = lambda _: Reply(status=500, body=b'{"error":{"message":"boom"}}')
+    before = len(proxy.records("egress.intent"))
+    answer = proxy.ask(CLEAN)
+    assert answer.choices[0].message.content != ANSWER  # the draft, marked degraded
+    assert len(cloud.requests) == 1
+    assert len(proxy.records("egress.intent")) == before + 1
+    outcome = proxy.records("egress.outcome")[-1]
+    assert (outcome["sent"], outcome["status"]) == ("yes", 500)
+
+
+def test_follows_no_redirect(proxy: RunningProxy, cloud: StandInCloud) -> None:
+    cloud.reply = lambda _: Reply(
+        status=307, body=b"", headers=(("location", f"{cloud.base_url}/elsewhere"),)
+    )
+    proxy.ask(CLEAN)
+    assert [request.path for request in cloud.requests] == ["/v1/chat/completions"]
+
+
+def test_takes_no_proxy_from_the_environment(
+    cloud: StandInCloud, local_url: str, tmp_path: Path
+) -> None:
+    with StandInCloud() as trap:
+        env = {
+            "RINGFENCE_LOCAL_BASE_URL": local_url,
+            **dict.fromkeys(
+                ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"),
+                trap.base_url.removesuffix("/v1"),
+            ),
+        }
+        with running_proxy(tmp_path, cloud.base_url, env) as proxy:
+            assert proxy.ask(CLEAN).choices[0].message.content == ANSWER
+        assert trap.requests == []
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB for the data folder."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_nothing_leaves_while_the_disk_is_full_and_egress_comes_back_by_itself(
+    tiny_disk: Path, cloud: StandInCloud, local_url: str, tmp_path: Path
+) -> None:
+    env = {
+        "RINGFENCE_LOCAL_BASE_URL": local_url,
+        "RINGFENCE_EXPOSE_ROUTE_HEADERS": "true",
+    }
+    body = json.dumps(
+        {
+            "model": "ringfence",
+            "messages": [{"role": "user", "content": CLEAN}],
+            "max_tokens": 4,
+        }
+    ).encode()
+    with running_proxy(tmp_path, cloud.base_url, env) as proxy:
+        assert proxy.post(body).headers["x-ringfence-route"] == "cloud"
+        _fill(tiny_disk / "ballast")
+        cloud.requests.clear()
+        for _ in range(3):
+            response = proxy.post(body)
+            assert response.status_code == 200
+            assert response.headers["x-ringfence-route"] == "local"
+            assert response.headers["x-ringfence-degraded"] == "true"
+        assert cloud.requests == []
+        (tiny_disk / "ballast").unlink()
+        assert [proxy.post(body).headers["x-ringfence-route"] for _ in range(4)][-1] == "cloud"
+
+
+def _fill(path: Path) -> None:
+    """Write until the file system is full to the last byte."""
+    with path.open("wb", buffering=0) as file:
+        for size in (65536, 4096, 1):
+            try:
+                while True:
+                    file.write(os.urandom(size))
+            except OSError:
+                continue
