@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from errno import ENOENT
 from pathlib import Path
@@ -37,7 +36,7 @@ class Report:
 
     num_chains: int = 0
     num_records: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, int] = field(default_factory=dict)  # not a Counter: asdict spoils those
     faults: list[Fault] = field(default_factory=list)
     open_intents: int = 0
     open_chains: int = 0
@@ -154,7 +153,7 @@ class _ChainCheck:
     def _meaning(self, segment: Path, number: int, members: dict[str, object]) -> None:
         facts = self._facts
         kind = self._last_kind = str(members.get("kind"))
-        self._report.kinds[kind] += 1
+        self._report.kinds[kind] = self._report.kinds.get(kind, 0) + 1
         known = members.get("sealed")
         facts.newest_known_head = max(
             facts.newest_known_head, known if isinstance(known, int) else -1
