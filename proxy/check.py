@@ -69,7 +69,7 @@ def _data(settings: Settings) -> Remark:
     folder = settings.data_dir
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    if not os.access(folder, os.W_OK):
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
         return Remark("bad", "records", f"{settings.ledger_dir} cannot be written: nothing leaves")
     return Remark("good", "records", f"{settings.ledger_dir}")
 

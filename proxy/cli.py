@@ -18,6 +18,7 @@ from uvicorn.supervisors import Multiprocess
 from audit.cli import app as audit_app
 from proxy import __version__
 from proxy.api.server import serve, server_config
+from proxy.ask_command import explain
 from proxy.check import Remark, run_checks
 from proxy.errors import ProxyError
 from proxy.inspect_command import inspect_lines
@@ -101,20 +102,23 @@ def ask_command(
     answer = ask(url, api_key, question, model=model, max_tokens=max_tokens)
     console = Console(highlight=False)
     console.print(answer.text, markup=False)
-    console.print(f"[dim]{answer.explanation}[/]")
+    console.print(explain(answer, settings.ledger_dir), style="dim", markup=False)
     raise typer.Exit(0 if answer.ok else 1)
 
 
 @app.command("inspect")
 def inspect_command(
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Lines of {id, text, lang}.")] = False,
-    workers: Annotated[int, typer.Option(help="Detector processes.")] = os.cpu_count() or 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=32, help="Detector processes (default: one a core).")
+    ] = None,
 ) -> None:
     """Inspect texts on standard input and say what the policy would do. No text is printed."""
     if not jsonl:
         raise typer.BadParameter("give --jsonl; one text a line as JSON")
     configure_logs("auto", "warning")
-    raise typer.Exit(inspect_lines(load_settings(), sys.stdin.buffer, sys.stdout, workers))
+    settings, workers = load_settings(), workers or len(os.sched_getaffinity(0))
+    raise typer.Exit(inspect_lines(settings, sys.stdin.buffer, sys.stdout, workers))
 
 
 @app.command("version")

@@ -6,6 +6,7 @@ Counts, scores and codes pass; text, paths and offsets do not.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from typing import Final
 from urllib.parse import urlsplit
 
 from audit.permit import Permit
@@ -27,9 +28,15 @@ from proxy.types import (
     Decision,
     Destination,
     Inspection,
+    JSONObject,
     Outcome,
     Request,
     Route,
+)
+
+#: Source: OpenAI API reference, chat completion object.
+_FINISH_REASONS: Final = frozenset(
+    {"stop", "length", "tool_calls", "content_filter", "function_call"}
 )
 
 Laps = tuple[tuple[str, float], ...]
@@ -104,13 +111,21 @@ def outcome_record(permit: Permit, result: Outcome | CloudError | EgressDenied) 
         status=outcome.status if outcome else fault.upstream_status if fault else None,
         error_type=fault.upstream_error if fault else "refused" if refused else None,
         model=outcome.model if outcome else None,
-        finish_reason=None,
+        finish_reason=_finish_reason(outcome.body) if outcome else None,
         prompt_tokens=outcome.prompt_tokens if outcome else 0,
         completion_tokens=outcome.completion_tokens if outcome else 0,
         bytes_sent=outcome.bytes_sent if outcome else 0,
         bytes_received=outcome.bytes_received if outcome else 0,
         latency_ms=outcome.elapsed_ms if outcome else 0.0,
     )
+
+
+def _finish_reason(answer: JSONObject) -> str | None:
+    """Why the answer of a destination ended; what is none of OpenAI's words is ``other``."""
+    match answer:
+        case {"choices": [{"finish_reason": str(reason)}, *_]}:
+            return reason if reason in _FINISH_REASONS else "other"
+    return None
 
 
 def _coverage(inspection: Inspection) -> CoverageRecord:

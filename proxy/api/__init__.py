@@ -1,0 +1,1 @@
+"""The front door: strict HTTP and JSON in, OpenAI's form out."""

@@ -1,0 +1,1 @@
+"""The on-premises tier: the client of any OpenAI-style endpoint, and the embedded server."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import httpx2
@@ -13,11 +14,12 @@ from proxy.types import JSONObject
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the proxy said, and why it was the one to say it."""
+    """What the proxy said; ``route`` holds what it shows of route, reason and confidence."""
 
     ok: bool
     text: str = field(repr=False)
-    explanation: str
+    decision_id: str
+    route: Mapping[str, str]
 
 
 def ask(url: str, api_key: str, question: str, *, model: str, max_tokens: int) -> Told:
@@ -49,7 +51,12 @@ def ask(url: str, api_key: str, question: str, *, model: str, max_tokens: int) -
         answer = {}
     if response is None or not answer:
         raise LocalBackendError(f"No proxy answers at {url}. Start one with `ringfence serve`.")
-    return Told(response.status_code == 200, _text(answer), _explain(response))
+    return Told(
+        ok=response.status_code == 200,
+        text=_text(answer),
+        decision_id=response.headers.get("x-ringfence-decision-id", ""),
+        route=_route(response.headers),
+    )
 
 
 def _text(answer: JSONObject) -> str:
@@ -61,12 +68,6 @@ def _text(answer: JSONObject) -> str:
     return "(no text)"
 
 
-def _explain(response: httpx2.Response) -> str:
-    said = response.headers
-    parts = [f"decision {said.get('x-ringfence-decision-id', '-')}"]
-    for name in ("route", "reason", "confidence", "threshold"):
-        if value := said.get(f"x-ringfence-{name}"):
-            parts.append(f"{name} {value}")
-    if len(parts) == 1:
-        parts.append("route not shown: set RINGFENCE_EXPOSE_ROUTE_HEADERS=true on the proxy")
-    return " · ".join(parts)
+def _route(said: httpx2.Headers) -> dict[str, str]:
+    names = ("route", "reason", "confidence", "threshold")
+    return {name: value for name in names if (value := said.get(f"x-ringfence-{name}"))}

@@ -1,0 +1,1 @@
+"""How far a draft is to be trusted, and where the answer comes from."""

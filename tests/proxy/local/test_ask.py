@@ -62,7 +62,8 @@ def test_asks_as_an_app_would_and_says_where_the_answer_came_from() -> None:
     with answering(completion("The Volga."), headers=said) as (url, asked):
         told = ask(url, "sk-1", QUESTION, model="ringfence", max_tokens=8)
     assert (told.ok, told.text) == (True, "The Volga.")
-    assert told.explanation == "decision dec_1 · route local · reason pinned"
+    assert told.decision_id == "dec_1"
+    assert told.route == {"route": "local", "reason": "pinned"}
     body = {
         "model": "ringfence",
         "messages": [{"role": "user", "content": QUESTION}],
@@ -71,10 +72,10 @@ def test_asks_as_an_app_would_and_says_where_the_answer_came_from() -> None:
     assert asked == [("/v1/chat/completions", "Bearer sk-1", body)]
 
 
-def test_says_how_to_see_the_route_where_it_is_hidden() -> None:
+def test_no_header_is_no_route() -> None:
     with answering(completion("Yes.")) as (url, _):
         told = ask(url, "sk-1", QUESTION, model="m", max_tokens=8)
-    assert told.explanation.startswith("decision - · route not shown")
+    assert (told.decision_id, told.route) == ("", {})
 
 
 @pytest.mark.parametrize(

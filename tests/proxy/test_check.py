@@ -1,0 +1,69 @@
+"""What `ringfence check` says of good and bad settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proxy.check import Remark, run_checks
+from proxy.settings import Settings, load_settings
+from tests.harness import ROOT, free_port
+
+POLICY = str(ROOT / "policies" / "default.yaml")
+
+
+def settings(folder: Path, **more: str) -> Settings:
+    """Settings whose local tier is a port where nobody answers."""
+    return load_settings(
+        {
+            "RINGFENCE_POLICY_FILE": POLICY,
+            "RINGFENCE_DATA_DIR": str(folder / "data"),
+            "RINGFENCE_LOCAL_BASE_URL": f"http://127.0.0.1:{free_port()}/v1",
+            **more,
+        }
+    )
+
+
+async def remarks(settings: Settings) -> dict[str, Remark]:
+    return {remark.what: remark for remark in await run_checks(settings)}
+
+
+async def test_names_each_thing_that_keeps_it_from_running(tmp_path: Path) -> None:
+    broken = tmp_path / "policy.yaml"
+    broken.write_text("version: 1\nrulez: []\n")
+    said = await remarks(settings(tmp_path, RINGFENCE_POLICY_FILE=str(broken)))
+    assert said["policy"].level == "bad"
+    assert "policy.yaml:2" in said["policy"].says
+    assert said["local tier"].level == "bad"
+    assert said["records"].level == "good"
+
+
+async def test_says_that_it_is_local_only_without_a_key(tmp_path: Path) -> None:
+    assert (await remarks(settings(tmp_path)))["cloud"].says == "local-only: no OPENAI_API_KEY"
+
+
+async def test_names_destinations_and_shows_no_key(tmp_path: Path) -> None:
+    said = await remarks(settings(tmp_path, OPENAI_API_KEY="sk-canary-4711"))
+    assert "https://api.openai.com/v1" in said["cloud"].says
+    assert "canary" not in repr(said)
+
+
+async def test_shows_what_the_policy_keeps(tmp_path: Path) -> None:
+    said = await remarks(settings(tmp_path))
+    assert said["policy"].level == "good"
+    assert "local_only" in said["would refuse or keep"].says
+    assert said["otherwise"].says == "allow"
+
+
+async def test_finds_the_embedded_model_missing(tmp_path: Path) -> None:
+    here = settings(tmp_path, RINGFENCE_LOCAL_BASE_URL="", RINGFENCE_MODEL_DIR=str(tmp_path))
+    assert "ringfence model pull" in (await remarks(here))["local tier"].says
+
+
+async def test_a_local_tier_that_answers_is_good(local_url: str, tmp_path: Path) -> None:
+    said = await remarks(settings(tmp_path, RINGFENCE_LOCAL_BASE_URL=local_url))
+    assert said["local tier"].level == "good"
+
+
+async def test_a_file_in_the_way_of_the_records_is_bad(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    assert (await remarks(settings(tmp_path)))["records"].level == "bad"
