@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from demo.stand_in_cloud import StandInCloud
-from tests.harness import free_port, running_proxy
+from tests.harness import ROOT, free_port, running_proxy
 
 pytestmark = [
     pytest.mark.slow,
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str], trace: Path, given: str = "") -> subprocess.Co
         input=given,
         capture_output=True,
         text=True,
-        cwd=trace.parent,
+        cwd=ROOT,
         timeout=100,
     )
 
@@ -89,10 +89,6 @@ def test_inspecting_connects_to_nobody(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     lines = "".join(f"{json.dumps({'id': str(n), 'text': t})}\n" for n, t in enumerate(TEXTS))
     done = run(["-m", "proxy", "inspect", "--jsonl"], trace, lines)
-    assert [bool(json.loads(line)["findings"]) for line in done.stdout.splitlines()] == [
-        True,
-        True,
-        True,
-        False,
-    ]
+    actions = [json.loads(line)["action"] for line in done.stdout.splitlines()]
+    assert actions == ["local_only", "local_only", "local_only", "allow"]
     assert addresses(trace) == set()
