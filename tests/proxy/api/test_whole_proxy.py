@@ -72,7 +72,7 @@ def test_malformed_bodies_are_refused_and_nothing_leaves(
     assert code(got)
     assert CANARY.encode() not in got
     assert cloud.requests == []
-    assert proxy.records("intent") == []
+    assert proxy.records("egress.intent") == []
 
 
 def test_doubtful_framing_is_refused_and_nothing_leaves(
