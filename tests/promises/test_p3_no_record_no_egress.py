@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ import pytest
 from demo.stand_in_cloud import ANSWER, Recorded, Reply, StandInCloud
 from tests.harness import RunningProxy, running_proxy
 
+#: How long each sync takes on the slow disk.
+SYNC_S = 0.15
 CLEAN = "Name the longest river in Europe."
 
 
@@ -29,6 +33,23 @@ def test_the_intent_is_in_the_file_when_the_cloud_gets_the_request(
     before = len(proxy.records("egress.intent"))
     assert proxy.ask(CLEAN).choices[0].message.content == ANSWER
     assert seen == [(before + 1, before)]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_waits_until_the_disk_says_that_the_intent_is_there(
+    cloud: StandInCloud, local_url: str, tmp_path: Path
+) -> None:
+    slow_disk = (
+        *("strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", str(tmp_path / "trace")),
+        *("-e", f"inject=fsync,fdatasync:delay_enter={int(SYNC_S * 1e6)}"),
+    )
+    env = {"RINGFENCE_LOCAL_BASE_URL": local_url}
+    with running_proxy(tmp_path, cloud.base_url, env, under=slow_disk) as proxy:
+        assert proxy.ask(CLEAN).choices[0].message.content == ANSWER
+        (intent,) = proxy.records("egress.intent")
+    (sent,) = cloud.requests
+    written_at = datetime.fromisoformat(str(intent["time"])).timestamp()
+    assert sent.at - written_at >= SYNC_S
 
 
 def test_one_attempt_one_intent_when_the_cloud_fails(
