@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
@@ -24,15 +25,19 @@ from proxy.errors import ProxyError, SettingsError
 from proxy.inspection.run import ProcessInspector
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.logs import configure_logs
+from proxy.notices import Notices
 from proxy.pins import PinStore
 from proxy.pipeline import AUTO_MODEL, Parts, Pipeline
 from proxy.policy.model import Policy
-from proxy.policy.source import FilePolicySource
+from proxy.policy.reload import PolicyKeeper, Reload
+from proxy.policy.switch import EgressSwitch
 from proxy.routing.logprob import MeanLogprobEstimator
 from proxy.settings import Settings, load_settings
 from proxy.types import Request, Response
 
 log = structlog.get_logger()
+
+_NO_KEY = "none: local-only (no OPENAI_API_KEY)"
 
 
 class Proxy:
@@ -40,7 +45,8 @@ class Proxy:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._policy = FilePolicySource(settings.policy_file).load()
+        self._keeper = PolicyKeeper(settings.policy_file, self._reloaded)
+        self._notices: Notices | None = None
         self._keys = KeyTable.load(settings.keys_file)
         self._pipeline: Pipeline | None = None
         self._ledger: Ledger | None = None
@@ -66,11 +72,11 @@ class Proxy:
 
     def policy(self) -> Policy:
         """The policy in force."""
-        return self._policy
+        return self._keeper.current()
 
     def models(self) -> Sequence[str]:
         """The model names a client may ask for; ``ringfence`` leaves the choice to the proxy."""
-        cloud = [m for d in self._policy.content.destinations for m in d.models]
+        cloud = [m for d in self.policy().content.destinations for m in d.models]
         return tuple(dict.fromkeys((AUTO_MODEL, self._settings.local_model, *cloud)))
 
     async def missing(self) -> Sequence[str]:
@@ -135,7 +141,15 @@ class Proxy:
             cloud=cloud,
         )
         await self._say_start(self._ledger, cloud)
+        # 6. what may change while it runs
+        self._notices = Notices(self._ledger)
+        _run(self._keeper.watch(), stack)
+        _run(self._notices.watch(EgressSwitch(settings.data_dir)), stack)
         return parts
+
+    def _reloaded(self, reload: Reload) -> None:
+        if self._notices is not None:
+            self._notices.reloaded(reload)
 
     def _open_local(self) -> OpenAIHTTPBackend:
         settings = self._settings
@@ -151,7 +165,7 @@ class Proxy:
 
     def _open_cloud(self, ledger: Ledger, stack: AsyncExitStack) -> CloudTier | None:
         settings = self._settings
-        if settings.cloud_api_key is None or not self._policy.content.destinations:
+        if settings.cloud_api_key is None:
             return None
         door = Door(ca_file=settings.cloud_ca_file)
         stack.push_async_callback(door.aclose)
@@ -160,16 +174,16 @@ class Proxy:
             api_key=settings.cloud_api_key.get_secret_value(),
             timeout_s=settings.cloud_timeout_s,
         )
-        tier = CloudTier(backend, ledger, AttemptLimit(settings.max_cloud_requests_per_minute))
+        limit = AttemptLimit(settings.max_cloud_requests_per_minute)
+        tier = CloudTier(backend, ledger, limit, EgressSwitch(settings.data_dir).is_on)
         stack.push_async_callback(tier.aclose)
         return tier
 
     async def _say_start(self, ledger: Ledger, cloud: CloudTier | None) -> None:
         """Put the start on the record and in the log."""
-        content = self._policy.content
-        await ledger.event(
-            "policy.loaded", {"digest": self._policy.digest, "revision": content.revision}
-        )
+        policy = self.policy()
+        content = policy.content
+        await ledger.event("policy.loaded", {"digest": policy.digest, "revision": content.revision})
         await ledger.event("start", {"version": __version__, "cloud": cloud is not None})
         destinations = ", ".join(d.id for d in content.destinations)
         log.info(
@@ -179,10 +193,21 @@ class Proxy:
             port=self._settings.port,
             policy=content.pack,
             revision=content.revision,
-            policy_digest=self._policy.digest[:19],
+            policy_digest=policy.digest[:19],
             local=self._settings.local_model,
-            cloud=destinations if cloud else "none: local-only (no OPENAI_API_KEY)",
+            cloud=(destinations or "none in the policy") if cloud else _NO_KEY,
         )
+
+
+def _run(work: Coroutine[None, None, None], stack: AsyncExitStack) -> None:
+    """Run ``work`` beside the requests until ``stack`` is closed."""
+    task = asyncio.create_task(work)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait({task})
+
+    stack.push_async_callback(end)
 
 
 def app() -> ASGIApp:

@@ -11,6 +11,7 @@ from proxy.local.model import is_ready
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.policy.lint import lint
 from proxy.policy.source import FilePolicySource
+from proxy.policy.switch import EgressSwitch
 from proxy.settings import Settings
 
 
@@ -96,5 +97,8 @@ def _cloud(settings: Settings) -> Remark:
         destinations = ()
     if not destinations:
         return Remark("note", "cloud", "local-only: the policy names no destination")
+    switch = EgressSwitch(settings.data_dir).state()
+    if not switch.is_on and settings.data_dir.is_dir():
+        return Remark("note", "cloud", f"switched off ({switch.by or 'unknown'}): nothing leaves")
     named = ", ".join(f"{d.id} ({d.base_url}, {d.region})" for d in destinations)
     return Remark("good", "cloud", f"{named}; not asked, since asking would be egress")

@@ -20,6 +20,7 @@ from proxy import __version__
 from proxy.api.server import serve, server_config
 from proxy.ask_command import explain
 from proxy.check import Remark, run_checks
+from proxy.egress.cli import app as egress_app
 from proxy.errors import ProxyError
 from proxy.inspect_command import inspect_lines
 from proxy.local.ask import ask
@@ -32,6 +33,7 @@ from proxy.settings import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A privacy proxy for LLMs.")
 app.add_typer(audit_app, name="audit")
+app.add_typer(egress_app, name="egress")
 app.add_typer(model_app, name="model")
 app.add_typer(policy_app, name="policy")
 

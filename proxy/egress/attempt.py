@@ -8,6 +8,7 @@ short.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -29,16 +30,24 @@ log = structlog.get_logger()
 class CloudTier:
     """The cloud as the pipeline sees it."""
 
-    def __init__(self, backend: CloudBackend, ledger: Ledger, limit: AttemptLimit) -> None:
+    def __init__(
+        self,
+        backend: CloudBackend,
+        ledger: Ledger,
+        limit: AttemptLimit,
+        switched_on: Callable[[], bool],
+    ) -> None:
+        """Join the parts; ``switched_on`` is the incident switch, asked before every egress."""
         self._backend = backend
         self._ledger = ledger
         self._limit = limit
+        self._switched_on = switched_on
         self._running: set[asyncio.Task[Outcome]] = set()
 
     @property
     def is_ready(self) -> bool:
-        """Whether an escalation could be recorded and is within the cap, right now."""
-        return self._ledger.writable and self._limit.has_room
+        """Whether an escalation may leave, could be recorded and is within the cap, right now."""
+        return self._switched_on() and self._ledger.writable and self._limit.has_room
 
     async def escalate(
         self,
@@ -96,6 +105,8 @@ class CloudTier:
     ) -> Outcome | CloudError | EgressDenied:
         if gone.is_set():
             return CloudError("The client is gone.", error_type="client_abort", sent="no")
+        if not self._switched_on():
+            return CloudError("Egress is switched off.", error_type="switched_off", sent="no")
         send = asyncio.ensure_future(self._backend.complete(body, destination, permit))
         leave = asyncio.ensure_future(gone.wait())
         await asyncio.wait({send, leave}, return_when=asyncio.FIRST_COMPLETED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from proxy.check import Remark, run_checks
+from proxy.policy.switch import EgressSwitch
 from proxy.settings import Settings, load_settings
 from tests.harness import ROOT, free_port
 
@@ -45,6 +46,12 @@ async def test_names_destinations_and_shows_no_key(tmp_path: Path) -> None:
     said = await remarks(settings(tmp_path, OPENAI_API_KEY="sk-canary-4711"))
     assert "https://api.openai.com/v1" in said["cloud"].says
     assert "canary" not in repr(said)
+
+
+async def test_says_that_egress_is_switched_off(tmp_path: Path) -> None:
+    here = settings(tmp_path, OPENAI_API_KEY="sk-1")
+    EgressSwitch(here.data_dir).turn_off("sec", "incident 7")
+    assert (await remarks(here))["cloud"].says == "switched off (sec): nothing leaves"
 
 
 async def test_shows_what_the_policy_keeps(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from proxy.pins import PinStore, PinStoreError
 from proxy.pipeline import AUTO_MODEL, Parts, Pipeline
 from proxy.policy.model import Policy
 from proxy.policy.source import FilePolicySource
+from proxy.policy.switch import EgressSwitch
 from proxy.routing.logprob import MeanLogprobEstimator
 from proxy.types import (
     Action,
@@ -68,7 +69,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     pins = PinStore(tmp_path / "pins.sqlite3", b"k" * 32, 100.0)
     inspector, local, cloud = FakeInspector(), FakeLocal(SURE), FakeCloud()
     policy = [FilePolicySource(ROOT / "policies" / "default.yaml").load()]
-    tier = CloudTier(cloud, ledger, AttemptLimit(100))
+    tier = CloudTier(cloud, ledger, AttemptLimit(100), EgressSwitch(tmp_path).is_on)
     parts = Parts(
         inspector=inspector,
         policy=lambda: policy[0],

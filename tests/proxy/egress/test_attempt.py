@@ -16,6 +16,7 @@ from proxy.egress.cloud import OpenAICloud
 from proxy.egress.limit import AttemptLimit
 from proxy.egress.transport import Door
 from proxy.errors import CloudError, EgressDenied
+from proxy.policy.switch import EgressSwitch
 from proxy.types import Action, Destination
 from tests.factories import a_body, a_decision, a_destination, a_request
 from tests.harness import records_in
@@ -55,7 +56,12 @@ class Stage:
 async def stage(cloud: StandInCloud, tmp_path: Path) -> AsyncIterator[Stage]:
     ledger = Ledger.open(tmp_path / "ledger", keys_dir=tmp_path / "keys")
     door = Door()
-    tier = CloudTier(OpenAICloud(door, api_key="k", timeout_s=5), ledger, AttemptLimit(3))
+    tier = CloudTier(
+        OpenAICloud(door, api_key="k", timeout_s=5),
+        ledger,
+        AttemptLimit(3),
+        EgressSwitch(tmp_path).is_on,
+    )
     yield Stage(tier, tmp_path / "ledger", a_destination(cloud.base_url))
     await tier.aclose()
     await door.aclose()
@@ -114,3 +120,20 @@ async def test_the_cap_holds_whatever_is_asked(stage: Stage, cloud: StandInCloud
     refused = [r for r in results if isinstance(r, CloudError) and r.upstream_error == "capped"]
     assert (len(cloud.requests), len(refused)) == (3, 7)
     assert not stage.tier.is_ready
+
+
+async def test_sends_nothing_while_the_switch_is_off(stage: Stage, cloud: StandInCloud) -> None:
+    switch = EgressSwitch(stage.folder.parent)
+    switch.turn_off("sec", "incident")
+    assert not stage.tier.is_ready
+    with pytest.raises(CloudError) as caught:
+        await stage.escalate()
+    assert (caught.value.upstream_error, caught.value.sent) == ("switched_off", "no")
+    assert cloud.requests == []
+    assert stage.kinds() == [
+        ("egress.intent", None, None),
+        ("egress.outcome", "no", "switched_off"),
+    ]
+    switch.turn_on()
+    assert stage.tier.is_ready
+    assert await stage.escalate()
