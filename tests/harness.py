@@ -32,6 +32,20 @@ def model_dir() -> Path:
     return folder
 
 
+def ringfence(*arguments: str, given: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person in the checkout would; none of our settings is inherited."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RINGFENCE_", "OPENAI_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "proxy", *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=inherited | env,
+        timeout=100,
+    )
+
+
 def free_port() -> int:
     """A loopback port that was free a moment ago."""
     with socket.socket() as probe:

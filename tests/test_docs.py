@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT, running_proxy
+from tests.harness import ROOT, ringfence, running_proxy
 from tests.reference_pages import DOCS, PAGES
 
 README = (ROOT / "README.md").read_text()
@@ -20,18 +19,6 @@ README = (ROOT / "README.md").read_text()
 def blocks(language: str) -> list[str]:
     """The fenced blocks of a language in the README."""
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-def ringfence(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a reader of the README would."""
-    return subprocess.run(
-        [sys.executable, "-m", "proxy", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | env,
-        timeout=100,
-    )
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from proxy import __version__
-from tests.harness import ROOT, free_port
+from tests.harness import free_port, ringfence
 
 CANARY = "canary.person@canary-box.org"
-
-
-def ringfence(*arguments: str, given: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RINGFENCE_", "OPENAI_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "proxy", *arguments],
-        input=given,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=inherited | env,
-        timeout=100,
-    )
 
 
 def test_prints_its_version() -> None:

@@ -150,6 +150,7 @@ async def test_watches_until_cancelled(tmp_path: Path) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    assert task.cancelled()
 
 
 async def test_goes_on_watching_when_a_callback_fails(tmp_path: Path) -> None:
@@ -163,6 +164,8 @@ async def test_goes_on_watching_when_a_callback_fails(tmp_path: Path) -> None:
             put(path, text)
             while keeper.current().content.rules[0].action is not action:
                 await asyncio.sleep(0.01)
+    assert not task.done()
+    assert not keeper.healthy
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
