@@ -40,6 +40,7 @@ MAX_CONCURRENT: Final = 512
 #: Bodies in memory, all requests together: many large ones must not end the process.
 MAX_BUFFERED_BYTES: Final = 256 * 2**20
 BODY_TIMEOUT_S: Final = 60.0
+_PROBES: Final = ("healthz", "readyz")
 #: How long an answer that leaves a body unread waits for the client to take notice of it.
 LINGER_S: Final = 1.0
 
@@ -191,7 +192,9 @@ class _Visit:
 
     def log_line(self, method: str) -> None:
         """The canonical line of this request; path, query and headers have no place in it."""
-        log.info(
+        # Probes come every few seconds, and say something only when they fail.
+        say = log.debug if self.door in _PROBES and self.status == 200 else log.info
+        say(
             "http",
             request_id=self.request_id,
             decision_id=self._decision_id,

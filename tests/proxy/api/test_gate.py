@@ -308,6 +308,18 @@ def test_the_query_string_is_neither_used_nor_logged(door: FrontDoor) -> None:
     assert CANARY not in door.log()
 
 
+def test_a_probe_that_is_well_is_a_debug_line(door: FrontDoor) -> None:
+    door.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    door.raw(post())
+    levels = {
+        entry["route"]: entry["level"]
+        for entry in map(json.loads, door.log().splitlines())
+        if entry["event"] == "http"
+    }
+    assert levels["healthz"] == "debug"
+    assert levels["chat.completions"] == "info"
+
+
 def test_a_client_that_never_reads_is_dropped() -> None:
     body = CHAT.replace(b"echo", b"big 3000000")
     with (
