@@ -34,14 +34,13 @@ def model_dir() -> Path:
 
 def ringfence(*arguments: str, given: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a person in the checkout would; none of our settings is inherited."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RINGFENCE_", "OPENAI_"))}
     return subprocess.run(
         [sys.executable, "-m", "proxy", *arguments],
         input=given,
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=inherited | env,
+        env=_inherited() | env,
         timeout=100,
     )
 
@@ -95,6 +94,14 @@ class RunningProxy:
             for record in records_in(self.data_dir / "ledger")
             if kind is None or record["kind"] == kind
         ]
+
+    def records_once(self, kind: str, at_least: int) -> list[dict[str, object]]:
+        """The records of a kind, once there are as many as expected."""
+        deadline = time.monotonic() + 20
+        while len(found := self.records(kind)) < at_least and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(found) >= at_least, f"{len(found)} of {at_least} {kind}"
+        return found
 
     def everything_written(self) -> bytes:
         """All bytes of the data folder and the log, to look for what must not be there."""
@@ -156,14 +163,13 @@ def running_proxy(
     }
     if "RINGFENCE_POLICY_FILE" not in settings:
         settings["RINGFENCE_POLICY_FILE"] = str(write_policy(folder, cloud_url))
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RINGFENCE_", "OPENAI_"))}
     log_path = folder / "log.jsonl"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [*under, sys.executable, "-m", "proxy", "serve"],
             stderr=log,
             stdout=log,
-            env=inherited | settings,
+            env=_inherited() | settings,
             cwd=folder,
         )
     proxy = RunningProxy(process, f"http://127.0.0.1:{port}", folder / "data", log_path)
@@ -177,6 +183,11 @@ def running_proxy(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _inherited() -> dict[str, str]:
+    """The environment without settings of ours."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("RINGFENCE_", "OPENAI_"))}
 
 
 def _wait_until_ready(proxy: RunningProxy, route: str) -> None:

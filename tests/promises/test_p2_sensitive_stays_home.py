@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 
 from demo.stand_in_cloud import StandInCloud
-from tests.harness import RunningProxy, free_port, running_proxy
+from tests.harness import RunningProxy, free_port, running_proxy, write_policy
 
 PINNED = "My name is Jane Doe and my e-mail is jane.doe@example-mail.com. Write her a greeting."
+
+
+def a_body(text: str) -> bytes:
+    return json.dumps(
+        {"model": "ringfence", "messages": [{"role": "user", "content": text}]}
+    ).encode()
 
 
 def test_stays_home_at_the_lowest_confidence(proxy: RunningProxy, cloud: StandInCloud) -> None:
@@ -74,17 +80,22 @@ def test_stays_home_when_it_quotes_a_pinned_answer(
     assert str(decision["routing"]["derived_from"]).startswith("dec_")  # type: ignore[index]
 
 
-def test_answers_503_when_the_local_tier_is_down(cloud: StandInCloud, tmp_path: Path) -> None:
-    env = {"RINGFENCE_LOCAL_BASE_URL": f"http://127.0.0.1:{free_port()}/v1"}
+@pytest.mark.parametrize("on_local_failure", ["refuse", "cloud"])
+def test_answers_503_when_the_local_tier_is_down(
+    on_local_failure: str, cloud: StandInCloud, tmp_path: Path
+) -> None:
+    edit = ("on_local_failure: refuse", f"on_local_failure: {on_local_failure}")
+    env = {
+        "RINGFENCE_LOCAL_BASE_URL": f"http://127.0.0.1:{free_port()}/v1",
+        "RINGFENCE_POLICY_FILE": str(write_policy(tmp_path, cloud.base_url, [edit])),
+    }
     with running_proxy(tmp_path, cloud.base_url, env, ready="/healthz") as proxy:
-        response = proxy.post(
-            json.dumps(
-                {"model": "ringfence", "messages": [{"role": "user", "content": PINNED}]}
-            ).encode()
-        )
-    assert response.status_code == 503
-    assert response.json()["error"]["code"] == "local_unavailable"
-    assert cloud.requests == []
+        response = proxy.post(a_body(PINNED))
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "local_unavailable"
+        assert cloud.requests == []
+        proxy.post(a_body("Name the longest river in Europe."))
+    assert len(cloud.requests) == (on_local_failure == "cloud")  # it was the pin that kept it home
 
 
 def test_a_second_worker_knows_the_pin(cloud: StandInCloud, local_url: str, tmp_path: Path) -> None:

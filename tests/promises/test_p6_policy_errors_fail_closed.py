@@ -35,16 +35,6 @@ def write(path: Path, text: str) -> None:
     os.replace(new, path)
 
 
-def until(proxy: RunningProxy, kind: str, count: int) -> list[dict[str, object]]:
-    """The records of a kind, once there are as many as expected."""
-    deadline = time.monotonic() + 20
-    while len(proxy.records(kind)) < count and time.monotonic() < deadline:
-        time.sleep(0.05)
-    found = proxy.records(kind)
-    assert len(found) >= count, f"{len(found)} of {count} {kind}"
-    return found
-
-
 @pytest.mark.parametrize("text", ["", BROKEN, "version: 1\npack: [", "\x00"])
 def test_does_not_start_on_a_broken_policy(text: str, cloud: StandInCloud, tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
@@ -68,13 +58,13 @@ def test_a_new_version_holds_on_every_worker_and_a_broken_one_on_none(
     own.ask(QUESTION.format(0))
     assert len(cloud.requests) == 1
     write(policy, BROKEN)
-    rejected = until(own, "policy.rejected", 2)
+    rejected = own.records_once("policy.rejected", 2)
     assert {str(r["detail"]) for r in rejected} == {str(rejected[0]["detail"])}
     for number in range(1, 5):  # the last good one is in force: what may leave still may
         own.ask(QUESTION.format(number))
     assert len(cloud.requests) == 5
     write(policy, good.replace("\ndefault: allow\n", "\ndefault: local_only\n"))
-    own_tests_fail = until(own, "policy.rejected", 4)[-1]
+    own_tests_fail = own.records_once("policy.rejected", 4)[-1]
     assert own_tests_fail["detail"]["reason"] == "tests_failed"  # type: ignore[index]
 
 
@@ -122,7 +112,7 @@ def test_nothing_leaves_any_worker_once_the_switch_is_off(
     for number in range(1, 7):  # a fresh connection each: both workers get some
         assert own.ask(QUESTION.format(number), max_tokens=1).choices
     assert len(cloud.requests) == 1
-    assert len(until(own, "egress.switch", 2)) == 2
+    assert len(own.records_once("egress.switch", 2)) == 2
     off.unlink()
     own.ask(QUESTION.format(7), max_tokens=1)
     assert len(cloud.requests) == 2

@@ -48,6 +48,8 @@ def test_a_part_that_cannot_be_read_stays_home(
     assert cloud.requests == []
     decision = proxy.records("decision")[-1]
     assert decision["coverage"]["unscannable"]  # type: ignore[index]
+    # Not only because this local model takes no images: the policy itself keeps it.
+    assert decision["policy"]["action"] == "local_only"  # type: ignore[index]
 
 
 @pytest.fixture

@@ -51,14 +51,6 @@ def body(**more: object) -> bytes:
     ).encode()
 
 
-def outcomes(proxy: RunningProxy, at_least: int) -> list[dict[str, object]]:
-    """The outcomes on the record, once there are as many as expected."""
-    deadline = time.monotonic() + 20
-    while len(proxy.records("egress.outcome")) < at_least and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return proxy.records("egress.outcome")
-
-
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_draft_is_the_answer_when_the_cloud_fails(
@@ -77,7 +69,7 @@ def test_the_draft_is_the_answer_when_the_cloud_fails(
         assert response.json()["choices"][0]["message"]["content"]
     assert len(cloud.requests) == 1
     assert len(proxy.records("egress.intent")) == before + 1
-    told = outcomes(proxy, before + 1)
+    told = proxy.records_once("egress.outcome", before + 1)
     assert len(told) == before + 1
     assert (told[-1]["error_type"], told[-1]["sent"], told[-1]["status"]) == (
         error_type,
@@ -104,7 +96,11 @@ def test_the_outcome_is_recorded_when_the_client_leaves_while_the_cloud_answers(
         while not cloud.requests and time.monotonic() < deadline:
             time.sleep(0.05)
     assert len(cloud.requests) == 1
-    assert len(outcomes(proxy, before + 1)) == len(proxy.records("egress.intent")) == before + 1
+    assert (
+        len(proxy.records_once("egress.outcome", before + 1))
+        == len(proxy.records("egress.intent"))
+        == before + 1
+    )
     cloud.reply = lambda _: Reply()
     assert proxy.ask(QUESTION).choices[0].message.content == ANSWER
 
@@ -119,7 +115,7 @@ def test_a_cloud_that_is_gone_costs_the_draft_nothing(
         response = alone.post(body())
         assert response.status_code == 200
         assert response.headers["x-ringfence-degraded"] == "true"
-        assert outcomes(alone, 1)[-1]["sent"] == "no"
+        assert alone.records_once("egress.outcome", 1)[-1]["sent"] == "no"
 
 
 @pytest.mark.parametrize(
