@@ -60,6 +60,15 @@ class Score:
     seconds: float = 0.0
     chars: int = 0
 
+    def add(self, other: Score) -> None:
+        """Count what ``other`` counted as well."""
+        self.kept += other.kept
+        self.total += other.total
+        self.spans += other.spans
+        self.spans_found += other.spans_found
+        self.seconds += other.seconds
+        self.chars += other.chars
+
     @property
     def share(self) -> float:
         """Share of the texts that were kept, in [0, 1]."""
@@ -147,21 +156,17 @@ def tables(root: Path, detectors: dict[str, Inspect]) -> Iterator[str]:
     yield "## Texts that hold something: share kept home\n"
     yield "| set | texts | stock Presidio | Ringfence | hard spans: stock | hard spans: Ringfence |"
     yield "|---|---|---|---|---|---|"
-    by_label: dict[str, Score] = {name: Score() for name in detectors}
-    total: dict[str, Score] = {name: Score() for name in detectors}
+    total = {name: Score() for name in detectors}
     for corpus in PII_SETS + SECRET_SETS:
         rows = [row for row in _report_half(root, corpus) if _must_stay(row)]
         scores = {name: score(rows, inspect) for name, inspect in detectors.items()}
         yield _row(corpus, scores)
         for name, got in scores.items():
-            by_label[name].spans += got.spans
-            by_label[name].spans_found += got.spans_found
-            total[name].seconds += got.seconds
-            total[name].chars += got.chars
+            total[name].add(got)
     yield "\n## Spans found, by label\n"
     yield "| label | spans | stock Presidio | Ringfence |\n|---|---|---|---|"
-    for label, count in by_label["ringfence"].spans.most_common():
-        shares = (by_label[n].spans_found[label] / count for n in ("stock", "ringfence"))
+    for label, count in total["ringfence"].spans.most_common():
+        shares = (total[n].spans_found[label] / count for n in ("stock", "ringfence"))
         yield f"| {label} | {count} | " + " | ".join(f"{share:.3f}" for share in shares) + " |"
     yield "\n## Harmless texts: share kept home all the same\n"
     yield "| class | texts | stock Presidio | Ringfence |\n|---|---|---|---|"
@@ -181,10 +186,19 @@ def _row(corpus: str, scores: dict[str, Score]) -> str:
 
 def _negatives(root: Path, detectors: dict[str, Inspect]) -> Iterator[str]:
     rows = list(_report_half(root, NEGATIVES))
-    for kind in [*sorted({row.kind for row in rows}), "all"]:
-        chosen = [row for row in rows if kind in (row.kind, "all")]
-        shares = [score(chosen, detectors[name]).share for name in ("stock", "ringfence")]
-        yield f"| {kind} | {len(chosen)} | {shares[0]:.3f} | {shares[1]:.3f} |"
+    total = {name: Score() for name in detectors}
+    for kind in sorted({row.kind for row in rows}):
+        chosen = [row for row in rows if row.kind == kind]
+        scores = {name: score(chosen, inspect) for name, inspect in detectors.items()}
+        yield _share_row(kind, scores)
+        for name, got in scores.items():
+            total[name].add(got)
+    yield _share_row("all", total)
+
+
+def _share_row(kind: str, scores: dict[str, Score]) -> str:
+    shares = " | ".join(f"{scores[name].share:.3f}" for name in ("stock", "ringfence"))
+    return f"| {kind} | {scores['ringfence'].total} | {shares} |"
 
 
 def _speed(total: dict[str, Score], detectors: dict[str, Inspect]) -> Iterator[str]:
