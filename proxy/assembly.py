@@ -46,6 +46,7 @@ class Proxy:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._keeper = PolicyKeeper(settings.policy_file, self._reloaded)
+        self._switch = EgressSwitch(settings.data_dir)
         self._notices: Notices | None = None
         self._keys = KeyTable.load(settings.keys_file)
         self._pipeline: Pipeline | None = None
@@ -144,7 +145,7 @@ class Proxy:
         # 6. what may change while it runs
         self._notices = Notices(self._ledger)
         _run(self._keeper.watch(), stack)
-        _run(self._notices.watch(EgressSwitch(settings.data_dir)), stack)
+        _run(self._notices.watch(self._switch), stack)
         return parts
 
     def _reloaded(self, reload: Reload) -> None:
@@ -175,7 +176,7 @@ class Proxy:
             timeout_s=settings.cloud_timeout_s,
         )
         limit = AttemptLimit(settings.max_cloud_requests_per_minute)
-        tier = CloudTier(backend, ledger, limit, EgressSwitch(settings.data_dir).is_on)
+        tier = CloudTier(backend, ledger, limit, self._switch.is_on)
         stack.push_async_callback(tier.aclose)
         return tier
 

@@ -43,21 +43,18 @@ def on_command(as_json: Json = False) -> None:
 @app.command("status")
 def status_command(as_json: Json = False) -> None:
     """Say whether anything may leave. Exit 0: it may; 1: it is off."""
-    state = _switch().state()
+    state = EgressSwitch(load_settings().data_dir).state()
     _tell(state, as_json)
     raise typer.Exit(0 if state.is_on else 1)
 
 
-def _switch() -> EgressSwitch:
-    return EgressSwitch(load_settings().data_dir)
-
-
 def _change(change: Callable[[EgressSwitch], SwitchState]) -> SwitchState:
+    folder = load_settings().data_dir
     try:
-        return change(_switch())
+        return change(EgressSwitch(folder))
     except OSError as error:
         problem = error.strerror
-    raise SettingsError(f"The switch cannot be turned: {load_settings().data_dir}: {problem}.")
+    raise SettingsError(f"The switch cannot be turned: {folder}: {problem}.")
 
 
 def _tell(state: SwitchState, as_json: bool) -> None:
