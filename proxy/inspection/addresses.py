@@ -16,8 +16,10 @@ import re2
 
 _WORD: Final = r"[\p{Lu}\d][\p{L}\d.'’\-]*"
 
+_WORD_ONLY: Final = r"\p{Lu}[\p{L}.'’\-]{2,30}"
+
 _ENGLISH: Final = (
-    r"\b\d{1,6}[A-Za-z]?(?:-\d{1,4})?,?\s(?:(?:North|South|East|West|[NSEW][EW]?)\.?\s)?"
+    r"\b(?:\d{1,5}\s)?\d{1,6}[A-Za-z]?(?:-\d{1,4})?,?\s(?:(?:North|South|East|West|[NSEW][EW]?)\.?\s)?"
     rf"(?:{_WORD}\s){{1,4}}(?:Street|St|Avenue|Ave|Av|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|"
     r"Square|Sq|Place|Pl|Way|Terrace|Ter|Parkway|Pkwy|Circle|Cir|Highway|Hwy|Close|Crescent|Cres|"
     r"Trail|Trl|Row|Gardens|Grove|Mews|Quay|Turnpike|Alley|Loop|Plaza|Path|Ridge|Route|Expressway|"
@@ -33,19 +35,24 @@ _CITY_STATE_ZIP: Final = (
 _MILITARY: Final = (
     r"\b(?:PSC|CMR|Unit|Box|USNS|USS|USCGC|USNV)\s[^\n]{1,40}[\s,]+(?:APO|FPO|DPO)\s(?:AA|AE|AP)\b"
 )
+_NUMBER_TWICE: Final = rf"(?:^|[\n>?,;:]\s{{0,3}}|\b(?:at|to|in|is|address)\s)(\d{{2,6}}\s{_WORD_ONLY}(?:\s{_WORD_ONLY}){{0,3}}\s\d{{1,4}})(?:$|[\s,;.])"
+_SUITE: Final = r"\b(?:Suite|Ste\.|Apt\.?|Apartment)\s#?\d{1,5}[A-Z]?\b"
 _UNIT: Final = rf"\b\d{{1,6}}\s(?:{_WORD}\s){{1,4}}(?:{_WORD}\s)?(?:Apt|Apartment|Suite|Ste|Unit)\.?\s?#?\d{{1,6}}\b"
 _PO_BOX: Final = r"(?i)\b(?:P\.?\s?O\.?\s?Box|Postfach|Apartado(?: de correos)?|Casilla|Bo[iî]te Postale|Skr\. poczt\.|Postbus)\s#?\d{1,7}"
 _GERMANIC: Final = (
-    r"\p{L}[\p{L}.\-]*(?:[\-\s]?(?:stra(?:ß|ss)e|str\.|gasse|allee|damm|ufer|promenade|chaussee)|weg|platz|ring|steig|stieg|"
+    r"(?:\b\d{1,5}\s)?\p{Lu}[\p{L}.\-]*(?:[\-\s](?:[Ss]tra(?:ß|ss)e|[Ss]tr\.|[Gg]asse|[Aa]llee|[Dd]amm|[Uu]fer|[Pp]romenade|[Cc]haussee|"
+    r"[Ww]eg|[Pp]latz|[Rr]ing|[Ss]teig|[Ss]traat|[Ll]aan|[Pp]lein|[Hh]of|utca|útca|út|tér|tere|körút|u\.)|"
+    r"stra(?:ß|ss)e|str\.|gasse|allee|damm|ufer|promenade|chaussee|weg|platz|(?:er|en|s)ring|steig|stieg|"
     r"straat|laan|plein|gracht|kade|dreef|singel|hof|gatan|vägen|gata|väg|torget|gränd|stigen|"
-    r"vej|gade|veien|gate|katu|tie|utca|út|tér|körút)\s{1,2}\d{1,4}\s?[a-zA-Z]?\b"
+    r"vej|gade|veien|katu|tie|kuja|polku)\s{1,2}\d{1,4}\s?[a-zA-Z]?\b"
+    r"|\b\p{Ll}[\p{L}.\-]+(?:stra(?:ß|ss)e|gasse|straat|gracht|gatan|vägen|katu|[\s\-](?:utca|út|tér))\s\d{1,4}\b"
 )
 _ROMANCE_NUMBER_FIRST: Final = (
-    r"(?i)\b\d{1,4}\s?(?:bis|ter|quater)?,?\s(?:rue|avenue|av\.|boulevard|bd|place|chemin|all[ée]e|impasse|"
+    r"(?i)\b(?:\d{4,6}\s)?\d{1,4}\s?(?:bis|ter|quater)?,?\s(?:rue|avenue|av\.|boulevard|bd|place|chemin|all[ée]e|impasse|"
     r"quai|route|cours|square|passage|faubourg)\s(?:d[eu]s?\s|de\sla\s|d'|de\sl')?\p{L}[\p{L}'\-]+"
 )
 _ROMANCE: Final = (
-    r"\b(?:[Cc]alle|C/|C\.|[Aa]vda\.?|[Aa]v\.|[Aa]venida|[Pp]laza|[Pp]laça|[Pp]aseo|[Pp]asseig|[Cc]arrer|"
+    r"\b(?:[Cc]alle|C/|C\.|[Aa]vda\.?|[Aa]v\.|[Aa]venida|[Pp]laza|[Pp]laça|[Rr]ue|[Bb]oulevard|[Cc]hemin|[Pp]aseo|[Pp]asseig|[Cc]arrer|"
     r"[Rr]onda|[Cc]amino|[Cc]tra\.?|[Cc]arretera|[Vv]ia|[Vv]iale|[Pp]iazza|[Cc]orso|[Vv]icolo|[Ll]argo|"
     r"[Ss]trada|[Rr]ua|[Tt]ravessa|[Pp]raça|[Ee]strada|[Uu]rb\.|[Uu]rbanización|[Tt]ravesía|[Gg]lorieta)\s?"
     r"[\p{L}'ºª.\- ]{2,40},?\s?(?:n[ºo°.]*\s?|núm\.?\s?|número\s)?\d{1,4}\b"
@@ -69,6 +76,8 @@ _PATTERNS: Final = (
     (_CITY_STATE_ZIP, 0.6),
     (_MILITARY, 0.7),
     (_UNIT, 0.6),
+    (_SUITE, 0.45),
+    (_NUMBER_TWICE, 0.45),
     (_PO_BOX, 0.6),
     (_GERMANIC, 0.65),
     (_ROMANCE_NUMBER_FIRST, 0.65),
@@ -82,6 +91,14 @@ _PATTERNS: Final = (
 )
 
 
+_MONTHS: Final = frozenset("jan feb mar apr may jun jul aug sep oct nov dec".split())
+
+
+def _has_month(text: str) -> bool:
+    """Whether numbers beside a word are a date: "12 March 2020"."""
+    return any(word[:3].lower() in _MONTHS for word in text.split() if word[0].isalpha())
+
+
 @cache
 def _compiled() -> tuple[tuple[Any, float], ...]:
     options = re2.Options()
@@ -93,4 +110,7 @@ def addresses(text: str) -> Iterator[tuple[str, int, int, float]]:
     """Every (entity, start, end, score) of a street address in ``text``."""
     for pattern, score in _compiled():
         for match in pattern.finditer(text):
-            yield "STREET_ADDRESS", match.start(), match.end(), score
+            start, end = match.span(1 if pattern.groups else 0)
+            if pattern.groups and _has_month(match[1]):
+                continue
+            yield "STREET_ADDRESS", start, end, score

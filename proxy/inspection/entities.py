@@ -50,8 +50,12 @@ _BY_CATEGORY: Final = {
         ORGANIZATION US_PROVIDER_TAX_ID AU_ABN AU_ACN DE_VAT_ID DE_HANDELSREGISTER IT_VAT_CODE
         IN_GSTIN KR_BRN SE_ORGANISATIONSNUMMER SG_UEN ZA_COMPANY_REGISTRATION ZA_VAT_NUMBER
     """,
-    Category.OTHER: "DATE_TIME NRP AGE URL UUID PUBLIC_FIGURE",
+    Category.OTHER: "DATE_TIME NRP AGE URL UUID PUBLIC_FIGURE UNLIKELY_PERSON",
 }
+
+#: Names judged to be of no private person; a policy with ``public_figures: pin`` takes them
+#: for names all the same.
+PUBLIC_NAMES: Final = frozenset({"PUBLIC_FIGURE", "UNLIKELY_PERSON"})
 
 ENTITIES: Final = {
     entity: category for category, names in _BY_CATEGORY.items() for entity in names.split()

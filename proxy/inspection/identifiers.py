@@ -52,8 +52,11 @@ def _has_9_to_11_digits(text: str) -> bool:
 _STDNUM: Final = "python-stdnum, module of that name, and the sources it names"
 _LIBPHONE: Final = "ITU-T E.123 and E.164; phonenumbers"
 
+_EMAIL: Final = r"(?i)[a-z0-9][a-z0-9._+\-]{0,63}(?:@|%40)(?:[a-z0-9\-]{1,63}\.){1,5}[a-z]{2,24}"
+
 #: Strong forms: a check digit, or a shape that nothing else has.
 FORMS: Final = (
+    Form("EMAIL_ADDRESS", _EMAIL, 0.9, "RFC 5322, section 3.4.1, with the usual letters"),
     Form(
         "IBAN_CODE",
         r"(?i)\b[A-Z]{2}\d{2}(?:[ \-\n]?[A-Z0-9]){11,30}\b",
@@ -82,7 +85,7 @@ FORMS: Final = (
         _stdnum("br.cpf"),
     ),
     Form("TAX_ID", r"\b\d{2}\.\d{3}\.\d{3}/\d{4}-\d{2}\b", 0.7, _STDNUM, _stdnum("br.cnpj")),
-    Form("IN_AADHAAR", r"\b[2-9]\d{3}[ \-]\d{4}[ \-]\d{4}\b", 0.6, "UIDAI circular on Aadhaar"),
+    Form("IN_AADHAAR", r"\b[2-9]\d{3}[ \-:]\d{4}[ \-:]\d{4}\b", 0.6, "UIDAI circular on Aadhaar"),
     Form("IN_AADHAAR", r"\b[2-9]\d{11}\b", 0.5, _STDNUM, _stdnum("in_.aadhaar")),
     Form("IN_PAN", r"\b[A-Z]{3}[ABCFGHLJPT][A-Z]\d{4}[A-Z]\b", 0.6, "Rule 114, Income-tax Rules"),
     Form("TAX_ID", r"\b\d{2}[A-Z]{5}\d{4}[A-Z][0-9A-Z]Z[0-9A-Z]\b", 0.7, "GSTN"),
@@ -208,6 +211,10 @@ FORMS: Final = (
         0.7,
         "GA 36-2018 (CN)",
     ),
+    Form("LICENSE_PLATE", r"\b[A-Z]{2}\d{2} [A-Z]{3}\b", 0.5, "DVLA, INF104 (GB)"),
+    Form(
+        "LICENSE_PLATE", r"\b(?:0[1-9]|[1-7]\d|8[01]) [A-Z]{1,3} \d{2,4}\b", 0.5, "KTK art. 23 (TR)"
+    ),
     Form("COORDINATES", r"[-+]?\d{1,2}\.\d{4,8},\s?[-+]?\d{1,3}\.\d{4,8}\b", 0.6, "ISO 6709"),
 )
 
@@ -215,6 +222,15 @@ FORMS: Final = (
 _BARE_CODE: Final = (
     r"^\W{0,3}((?:[A-Z]{1,6}[ \-/]?)?\d(?:[ \-./]?[A-Z]{0,3}\d){5,24}[A-Z]{0,3})\W{0,3}$"
 )
+
+
+#: The same, of letters and digits mixed, as plates and passports are: at most three groups.
+_BARE_PLATE: Final = r"^\W{0,3}([A-Za-z\d]{1,9}(?:[ \-][A-Za-z\d]{1,9}){0,2})\W{0,3}$"
+
+
+def _is_coded(part: str) -> bool:
+    """Whether a group is of digits or capitals, or mixes both: no word of a language."""
+    return any(char.isdigit() for char in part) or part.isupper() or len(part) == 1
 
 
 class IdentifiersDetector:
@@ -230,6 +246,7 @@ class IdentifiersDetector:
             (form, re2.compile(form.pattern, options)) for form in FORMS
         ]
         self._bare = re2.compile(_BARE_CODE, options)
+        self._plate = re2.compile(_BARE_PLATE, options)
         tuple(announced("warm up"))
 
     def detect(self, segments: Sequence[Segment]) -> tuple[Finding, ...]:
@@ -250,9 +267,23 @@ class IdentifiersDetector:
         if any(char.isdigit() for char in text):
             yield from self._by_form(text)
             yield from addresses(text)
-            if segment.role is Role.USER and (match := self._bare.search(text)):
-                yield "ID", *match.span(1), 0.45
+            if segment.role is Role.USER and (span := self._bare_code(text)) is not None:
+                yield "ID", *span, 0.45
         yield from announced(text)
+
+    def _bare_code(self, text: str) -> tuple[int, int] | None:
+        if match := self._bare.search(text):
+            return match.start(1), match.end(1)
+        if match := self._plate.search(text):
+            parts = match[1].replace("-", " ").split()
+            coded = all(_is_coded(part) for part in parts)
+            if (
+                coded
+                and 6 <= sum(map(len, parts)) <= 14
+                and any(char.isalpha() for char in match[1])
+            ):
+                return match.start(1), match.end(1)
+        return None
 
     def _by_form(self, text: str) -> Iterator[tuple[str, int, int, float]]:
         for form, pattern in self._forms:

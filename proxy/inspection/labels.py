@@ -29,6 +29,14 @@ _BETWEEN: Final = (
     r"(?:(?:is|ist|es|est|are|was|[eè]|é|of|to|on|reads|wynosi|lautet|on file is|为|是|は|은|는)[\s:：]{1,3})?"
     r"[\"'*_`(\[<#]{0,4}\s{0,2}"
 )
+#: The same where the value may be any word.
+_SIGN: Final = (
+    r"(?:\s?(?:id|handle|name|user|username|account|profile))?[\"'*_`)\]]{0,4}\s{0,2}"
+    r"(?:[:：=@|]|\b(?:is|ist|es|est)\b|是|为)[\s:]{0,3}[\"'*_`(\[<]{0,4}"
+)
+#: A value before its word: "X1234567 is my passport number".
+_LONE_CODE: Final = r"([A-Z\d][A-Z\d.\-/]{4,24})"
+_IS_MY: Final = r"[\"'`)]?\s(?:is|was|being|as|=|ist|es|est)\s(?:my|his|her|their|our|the|your|mein|mi|mon|ma)\s"
 _SHAPES: Final = {
     "code": r"([\p{L}\d](?:[ .\-/–]{0,3}[\p{L}]{0,4}\d[\p{L}\d]{0,20}|[\-/._]?[A-Z]{1,6}){1,14})",
     "digits": r"([+(]{0,2}[A-Z]{0,2}\d(?:[ .\-()/–]{0,3}[\dOo]){3,30})",
@@ -62,12 +70,15 @@ def label_rules() -> tuple[LabelRule, ...]:
 def _rules_of(entry: dict[str, Any]) -> Iterator[LabelRule]:
     words = sorted(entry["labels"], key=len, reverse=True)
     either = "|".join(re2.escape(word).replace(r"\ ", r"[ _\-.]{0,2}") for word in words)
-    yield LabelRule(
-        entry["entity"],
-        _compile(rf"(?i)(?:^|[^\p{{L}}\d])(?:{either}){_BETWEEN}{_SHAPES[entry['shape']]}"),
-        entry["min_digits"],
-        entry["score"],
-    )
+    begin, shape = rf"(?i)(?:^|[^\p{{L}}\d])(?:{either})", _SHAPES[entry["shape"]]
+    num_digits, score = entry["min_digits"], entry["score"]
+    if num_digits == 0:  # a word follows a word all the time: a sign between them, or a digit
+        yield LabelRule(entry["entity"], _compile(f"{begin}{_SIGN}{shape}"), 0, score)
+        num_digits = 1
+    yield LabelRule(entry["entity"], _compile(f"{begin}{_BETWEEN}{shape}"), num_digits, score)
+    if entry["shape"] == "code":
+        after = rf"(?i)(?:^|[^\p{{L}}\d]){_LONE_CODE}{_IS_MY}(?:{either})(?:$|[^\p{{L}}])"
+        yield LabelRule(entry["entity"], _compile(after), max(num_digits, 4), score)
     if prefixes := entry.get("prefixes"):
         yield LabelRule(
             entry["entity"],
@@ -75,6 +86,25 @@ def _rules_of(entry: dict[str, Any]) -> Iterator[LabelRule]:
             min_digits=3,
             score=entry["score"],
         )
+
+
+_STREET: Final = (
+    r"(?i)\b(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|way|court|ct|blvd|square|place|apt)\b"
+)
+_LISTED: Final = r"^\d{1,2}[.)]\s"
+
+
+@cache
+def _address_signs() -> tuple[Any, Any]:
+    return _compile(_STREET), _compile(_LISTED)
+
+
+def _may_be_address(line: str) -> bool:
+    """Whether the rest of a line may be an address: not "address this in 3 steps", nor "1. Do"."""
+    street, listed = _address_signs()
+    if listed.search(line):
+        return False
+    return not line[0].islower() or bool(street.search(line))
 
 
 def _compile(pattern: str) -> Any:
@@ -88,5 +118,7 @@ def announced(text: str) -> Iterator[tuple[str, int, int, float]]:
     for rule in label_rules():
         for match in rule.pattern.finditer(text):
             start, end = match.span(1)
-            if sum(char.isdigit() for char in match[1]) >= rule.min_digits:
+            if sum(char.isdigit() for char in match[1]) < rule.min_digits:
+                continue
+            if rule.entity != "STREET_ADDRESS" or _may_be_address(match[1]):
                 yield rule.entity, start, end, rule.score

@@ -93,8 +93,9 @@ def _by_words(text: str, home: str) -> str | None:
     foreign = [word for word in words if word not in ours and (len(word) > 1 or word > "~")]
     if len(foreign) <= 2 * num_ours / 3:  # nearly every other word is ours: no need to look on
         return None
-    hits = {
-        code: sum(word in _small_words(code) for word in foreign)
+    told = Counter(foreign)
+    hits = {  # each word at most twice: "plus 4 plus 5 plus 6" is not French
+        code: sum(min(count, 2) for word, count in told.items() if word in _small_words(code))
         for code in LATIN_LANGUAGES
         if code != home
     }

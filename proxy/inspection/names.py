@@ -19,11 +19,15 @@ from proxy.inspection.entities import category_of
 from proxy.types import Finding, Segment
 
 _CAPITALIZED: Final = r"\p{Lu}(?:[\p{L}\p{M}'’\-]{1,24}|\.)"
-_PARTICLE: Final = r"(?:(?:de|del|de\sla|de\slos|da|do|dos|di|du|van|van\sder|van\sden|von|zu|bin|al|el|y|le|la)\s)"
+_PARTICLE: Final = (
+    r"(?:(?:de|del|de\sla|de\slos|da|do|dos|di|du|della|dei|van|van\sder|van\sden|van\sde|van\s't|von|von\sder|zu|zur|zum|ten|ter|te|af|av|"
+    r"bin|ibn|ben|abu|al|el|y|le|la|st\.)\s)"
+)
 _NAME: Final = rf"({_CAPITALIZED}(?:[ \t]{{1,2}}{_PARTICLE}?{_CAPITALIZED}){{0,3}})"
-_PAIR: Final = rf"\b{_CAPITALIZED}(?:[ \t\n]{{1,2}}{_PARTICLE}?{_CAPITALIZED}){{1,3}}"
+_INITIAL: Final = r"(?:[ \t]\p{Lu}\b)?"
+_PAIR: Final = rf"\b{_CAPITALIZED}{_INITIAL}(?:[ \t\n]{{1,2}}{_PARTICLE}?{_CAPITALIZED}){{1,3}}"
 _SWAPPED: Final = rf"\b({_CAPITALIZED}),\s({_CAPITALIZED})"
-_GAP: Final = r"[\"'*_`)\]]{0,4}[\s:：=|>\-–,]{1,6}[\"'*_`(\[<]{0,4}"
+_GAP: Final = r"[\"'*_`)\]]{0,4}[\s:：=|>\-–,]{1,6}[\"'*_`(\[<]{0,4}\s{0,2}"
 
 #: The most frequent family names in Chinese (public census tallies) and Korean.
 _HAN_FAMILY: Final = (
@@ -34,6 +38,15 @@ _HAN_CUE: Final = "(?:姓名|联系人|客户|患者|病人|车主|收件人|员
 _HAN_AFTER: Final = "(?:先生|女士|小姐|老师|医生|经理|同学|总|的(?:手机|电话|身份证|邮箱|车牌|地址|银行|护照|住址|生日))"
 _HANGUL_CUE: Final = r"(?:성명|이름|보호자|환자|고객|담당자)[\s:：]{1,3}([\p{Hangul}]{2,4})"
 _KANA_CUE: Final = r"(?:氏名|名前|お名前|患者|担当者)[\s:：は]{1,3}([\p{Han}\p{Hiragana}\p{Katakana}]{1,5}[ 　]?[\p{Han}\p{Hiragana}\p{Katakana}]{1,5})"
+
+#: A Han name written apart among Latin words, as forms in English hold it: given name, family name.
+_HAN_SPACED: Final = (
+    rf"(?:[A-Za-z:：,.>)\-\"']\s|^)(\p{{Han}}{{1,3}}\s[{_HAN_FAMILY}]|\p{{Han}}{{1,3}}\s\p{{Han}}{{2,3}}|[{_HAN_FAMILY}]\s\p{{Han}}{{1,2}})"
+    r"(?:[\s,.;(<\-\"']+[A-Za-z(\[<\d]|$)"
+)
+
+
+_NAME_WORD: Final = re2.compile(r"\p{Lu}[\p{Ll}'’\-]+(?:\p{Lu}\p{Ll}+)?|\p{Lu}\.?")
 
 
 @cache
@@ -87,6 +100,24 @@ def is_given_name(word: str) -> bool:
     return title in given_names() and title not in not_names()
 
 
+def likely_name(span: str, taken_for: str) -> float:
+    """How likely it is that ``span``, which a model took for something else, names a person.
+
+    In [0, 1]; 0 for anything but two to four capitalized words that end in a family name of the
+    list (and begin with a given name, where the model saw a place), or one such word of a "group".
+    """
+    words = span.split()
+    if not 1 <= len(words) <= 4 or not all(_NAME_WORD.fullmatch(word) for word in words):
+        return 0.0
+    if any(word in not_names() or word in cues()["places"] for word in words):
+        return 0.0
+    if not is_surname(words[-1]):
+        return 0.0
+    if len(words) == 1:
+        return 0.42 if taken_for == "NRP" else 0.0
+    return 0.5 if taken_for == "ORGANIZATION" or is_given_name(words[0]) else 0.0
+
+
 def is_surname(word: str) -> bool:
     """Whether ``word`` is on the list of surnames and not an everyday word."""
     title = word.title() if word.isupper() else word
@@ -108,8 +139,12 @@ class NamesDetector:
             rf"(?:^|[^\p{{L}}])(?i:{_either(words['roles'])}){_GAP}{_NAME}"
         )
         self._before_doing = compile_linear(
-            rf"(?:^|[.!?\"“\n]\s*|[,;:]\s|\b(?:and|that|because|when|if)\s)({_CAPITALIZED}(?:[ \t]{_CAPITALIZED}){{0,2}})"
+            rf"(?:^|[.!?\"“\n]\s*|[,;:]\s|\b(?:and|that|because|when|if)\s)({_CAPITALIZED}{_INITIAL}(?:[ \t]{_PARTICLE}?{_CAPITALIZED}){{0,2}})"
             rf"\s(?:{_either(words['doings'])}|as an?\s(?:beneficiary|guarantor|contact|witness))\b"
+        )
+        self._subject = compile_linear(
+            rf"(?:^|[.!?\"“\n]\s*|,\s|\b(?:and|but|that|because|when|if)\s)({_CAPITALIZED})\s"
+            r"(?:will|has|had|would|can't|couldn't|won't|doesn't|didn't|isn't|wasn't|hasn't|just)\s\p{Ll}"
         )
         self._after_speech = compile_linear(
             rf"(?:^|[^\p{{L}}])(?i:{_either(words['speech'])})\s{_NAME}"
@@ -117,8 +152,15 @@ class NamesDetector:
         self._lower_title = compile_linear(
             r"(?:^|[^\p{L}])(?:mr|mrs|ms|dr)\.?\s(\p{Ll}[\p{L}'\-]{2,20})"
         )
+        self._after_label = compile_linear(
+            rf"(?:^|[^\p{{L}}])(?i:{_either(words['labels'])})[\"'*_`)\]]{{0,4}}\s?[:：=|][\s\"'*_`(\[<]{{0,6}}{_NAME}"
+        )
+        self._vocative = compile_linear(
+            rf"^\W{{0,3}}({_CAPITALIZED}),\s(?i:can|could|may|would|will|please|do|did|are|have)\s(?i:i|you|we|the|my|me|please|let|speak|send|call)\b"
+        )
+        self._starred = compile_linear(r"\b\p{Lu}\*{2,}[\s.]\p{Lu}\*{2,}")
         self._as_party = compile_linear(
-            rf"({_CAPITALIZED}(?:[ \t]{_CAPITALIZED}){{1,3}})\sas\s(?:an?|my|our|the)\s"
+            rf"({_CAPITALIZED}{_INITIAL}(?:[ \t]{_CAPITALIZED}){{1,3}})\sas\s(?:an?|my|our|the)\s"
             r"(?:beneficiary|guarantor|contact|witness|authorized|co-?signer|emergency|dependent|user|owner)"
         )
         self._spoken = compile_linear(
@@ -131,7 +173,7 @@ class NamesDetector:
             rf"{_HAN_CUE}[:：是为 ]{{0,3}}([{_HAN_FAMILY}]\p{{Han}}{{1,2}}?)(?:{_HAN_AFTER}|[^\p{{Han}}]|的|$)"
             rf"|([{_HAN_FAMILY}]\p{{Han}}{{0,2}}?){_HAN_AFTER}"
         )
-        self._asian = tuple(map(compile_linear, (_HANGUL_CUE, _KANA_CUE)))
+        self._asian = tuple(map(compile_linear, (_HANGUL_CUE, _KANA_CUE, _HAN_SPACED)))
 
     def detect(self, segments: Sequence[Segment]) -> tuple[Finding, ...]:
         """Find names; see `Detector`."""
@@ -151,7 +193,14 @@ class NamesDetector:
                 yield *span, 0.7
         for match in self._after_role.finditer(text):
             span = _trim(text, *match.span(1))
-            if span is not None and _has_listed_word(text[span[0] : span[1]]):
+            if span is None:
+                continue
+            name = text[slice(*span)]
+            shouted = name.isupper() and not is_given_name(name.split()[0])
+            if not shouted and _has_listed_word(name):
+                yield *span, 0.65
+        for match in self._after_label.finditer(text):
+            if (span := _trim(text, *match.span(1), may_be_place=True)) is not None:
                 yield *span, 0.65
         yield from self._acting(text)
         yield from self._listed_pairs(text)
@@ -166,10 +215,17 @@ class NamesDetector:
             span = _trim(text, *match.span(1), may_be_place=True)
             if span is not None:
                 yield *span, 0.5
+        for match in self._subject.finditer(text):
+            if is_given_name(match[1]) and match[1] not in cues()["places"]:
+                yield *match.span(1), 0.45
         for pattern, score in ((self._after_speech, 0.5), (self._as_party, 0.6)):
             for match in pattern.finditer(text):
                 if (span := _trim(text, *match.span(1))) is not None:
                     yield *span, score
+        if (match := self._vocative.search(text)) and match[1] not in not_names():
+            yield *match.span(1), 0.5
+        for match in self._starred.finditer(text):
+            yield *match.span(), 0.5
         for match in self._lower_title.finditer(text):
             if is_surname(match[1].title()) or is_given_name(match[1].title()):
                 yield *match.span(1), 0.6
@@ -183,6 +239,8 @@ class NamesDetector:
             for at, word in enumerate(words[:-1]):
                 if is_given_name(word) and words[at + 1] not in not_names():
                     known = any(map(is_surname, words[at + 1 :]))
+                    if word in cues()["places"] and not known:
+                        continue
                     yield *span, 0.6 if known else 0.5
                     break
         for match in self._swapped.finditer(text):
@@ -214,6 +272,9 @@ def _trim(text: str, start: int, end: int, *, may_be_place: bool = False) -> tup
     while spans and is_word(spans[0]):
         spans.pop(0)
     while spans and is_word(spans[-1]):
+        last, before = text[slice(*spans[-1])], text[slice(*spans[-2])] if len(spans) > 1 else ""
+        if last in surnames() and is_given_name(before):
+            break  # "Emily Young"
         spans.pop()
     if not spans or all(stop - begin < 3 for begin, stop in spans):
         return None

@@ -17,6 +17,11 @@ from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 #: Source: the shortest national numbers of the regions in use have seven digits (ITU-T E.164).
 _CANDIDATE: Final = re.compile(r"\d(?:[^\w\n]{0,4}(?:x|ext\.?)?[^\w\n]{0,2}\d){5,}", re.I)
 
+#: How people write a number: no lists of numbers, no formulas, no decimals.
+_WRITTEN: Final = re.compile(
+    r"(?!\d{1,3}\.\d{6,}$)[+(]{0,2}[\d\s().\-/]{6,40}(?:\s?(?:x|ext\.?|#)\s?\d{1,6})?", re.I
+)
+
 #: What the matcher looks at before and after a number.
 _MARGIN_CHARS: Final = 24
 
@@ -36,7 +41,8 @@ class GatedPhoneRecognizer(PhoneRecognizer):
             for result in super().analyze(text[start:end], entities, nlp_artifacts):
                 result.start += start
                 result.end += start
-                found.append(result)
+                if _WRITTEN.fullmatch(text[result.start : result.end]):
+                    found.append(result)
         return found
 
 

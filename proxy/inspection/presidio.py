@@ -15,12 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.inspection import offline
 from proxy.inspection.entities import category_of
+from proxy.inspection.names import likely_name
 from proxy.types import Finding, Segment
 
 # The switches must stand before the libraries read them.
 offline.cut()
 with offline.without_torch():
-    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+    from presidio_analyzer import (
+        AnalyzerEngine,
+        EntityRecognizer,
+        RecognizerRegistry,
+        RecognizerResult,
+    )
+    from presidio_analyzer.context_aware_enhancers import LemmaContextAwareEnhancer
     from presidio_analyzer.nlp_engine import (
         NerModelConfiguration,
         NlpArtifacts,
@@ -46,6 +53,9 @@ MODELS: Final = {
 _LEFT_OUT: Final = (
     "tok2vec tagger morphologizer parser senter attribute_ruler lemmatizer trainable_lemmatizer"
 ).split()
+
+#: What a small model takes names for.
+_MISTAKEN_FOR: Final = frozenset({"ORGANIZATION", "LOCATION", "NRP"})
 
 #: A weaker result is noise: patterns of any nine digits and the like, without context.
 _LOWEST_SCORE: Final = 0.05
@@ -78,6 +88,7 @@ class PresidioDetector:
             registry=registry,
             nlp_engine=self._engine,
             supported_languages=[language],
+            context_aware_enhancer=_ContextEnhancer(),
             log_decision_process=False,
         )
         self._analyzer.analyze("Warm the patterns up: +1 212 555 0100.", language)
@@ -100,10 +111,46 @@ class PresidioDetector:
             for result in results
             if result.score >= _LOWEST_SCORE
         }
+        findings |= {
+            (start, end, "PERSON", score)
+            for start, end, entity, _ in findings
+            if entity in _MISTAKEN_FOR and (score := likely_name(text[start:end], entity)) > 0
+        }
         return [
             Finding(entity, category_of(entity), index, start, end, score, self.name)
             for start, end, entity, score in sorted(findings)
         ]
+
+
+class _ContextEnhancer(LemmaContextAwareEnhancer):
+    """Presidio's own, spared the results whose recognizer names no context words.
+
+    It copies each result deeply before it looks; a model's names, most of the results, have none.
+    """
+
+    def enhance_using_context(
+        self,
+        text: str,
+        raw_results: list[RecognizerResult],
+        nlp_artifacts: NlpArtifacts,
+        recognizers: list[EntityRecognizer],
+        context: list[str] | None = None,
+    ) -> list[RecognizerResult]:
+        """Raise the scores of results with a context word near by; see Presidio."""
+        with_words = {recognizer.id for recognizer in recognizers if recognizer.context}
+        known = RecognizerResult.RECOGNIZER_IDENTIFIER_KEY
+
+        def has_words(result: RecognizerResult) -> bool:
+            return (result.recognition_metadata or {}).get(known) in with_words
+
+        plain = [result for result in raw_results if not has_words(result)]
+        others = [result for result in raw_results if has_words(result)]
+        if not others:
+            return plain
+        raised: list[RecognizerResult] = super().enhance_using_context(
+            text, others, nlp_artifacts, recognizers, context
+        )
+        return plain + raised
 
 
 class _NerEngine(SpacyNlpEngine):

@@ -24,8 +24,8 @@ from proxy.inspection.entities import category_of
 from proxy.inspection.names import compile_linear, is_given_name, is_surname, not_names
 from proxy.types import Category, Finding, Role, Segment
 
-#: Below every minimum of the default policy; the finding stays on record.
-DOUBTFUL: Final = 0.3
+#: Signs of a whole text's subject count in short ones only: a long one has room for both.
+_SHORT_CHARS: Final = 400
 
 _PINNING: Final = frozenset(
     {
@@ -68,13 +68,33 @@ _CODE: Final = compile_linear(
     r"assert |for \w+ in |if .{0,60}:$|>>>)|```|\\(?:frac|begin|sqrt|text|cdot|left|le|ge|ldots|sum)\b|\bdef \w+\(|"
     r"(?i)\b(?:python|javascript|java|c\+\+|sql|html|css|regex|bash|typescript|react)\b"
 )
+#: What people ask a player of music or films for, and what reference works say of people.
+_MEDIA: Final = compile_linear(
+    r"(?i)\b(?:play|hear|listen|music|songs?|tunes?|album|soundtrack|playlist|spotify|itunes|deezer|vimeo|youtube|"
+    r"movies?|films?|theat(?:er|re)s?|novels?|saga|series|episode|books?|textbook|stars|podcast|track|"
+    r"persona of|roleplay|character|lyrics|poem|fan ?fiction)\b"
+)
+_LORE: Final = compile_linear(
+    r"(?i)\b(?:novel|protagonist|fictional|world war|civil war|super bowl|world cup|world series|olympics?|grand slam|"
+    r"quarterback|baseball|basketball|football(?:er)?|hockey|nba|nfl|academy award|oscar|grammys?|emmy|nobel prize|tony award|"
+    r"actor|actress|singer|songwriter|composer|rapper|sitcom|tv show|television|broadway|bbc|album|band|"
+    r"president|prime minister|emperor|queen of|king of|dictator|communists?|empire|dynasty|monarch|"
+    r"general|colonel|admiral|commander of|infantry|regiment|battle of|spy|spying|gangster|"
+    r"philosopher|physicist|mathematician|inventor|explorer|astronaut|novelist|poet|playwright|painter|sculptor|"
+    r"in 1[0-9]{3}|(?:1[0-9]|th) century|hogwarts|marvel|disney|shakespeare|sherlock|mytholog\w+|greek god|"
+    r"bible|biblical|gospel|prophet|saint)\b"
+)
+#: Who speaks as I or to you speaks of their own world.
+_SOMEBODY: Final = compile_linear(r"(?i)\b(?:i|i'm|i've|we|me|us|my|our|you|your)\b")
+#: "This massive novel ...", the way quiz clues begin.
+_CLUE: Final = compile_linear(r"^\W*(?:This|These|In this|It was in this)\s")
 _WORD_PROBLEM: Final = compile_linear(
     r"(?i)\bhow (?:many|much|far|long|old|fast|tall|often|likely)\b|\b(?:what|find|calculate|determine|compute|evaluate)\b[^.?!]{0,80}"
     r"\b(?:total|number|average|percent(?:age)?|probability|area|value|sum|cost|ratio|difference|distance|length|remainder|profit|"
     r"price|amount|weight|height|age|time|degree|perimeter|volume|fraction)\b"
 )
 _COMMAND: Final = compile_linear(
-    r"(?i)^\W*(?:please\s|can you\s|could you\s|i want to\s|i'd like to\s|i want you to\s|let's\s|let us\s)?"
+    r"(?i)^\W*(?:please\s|can you\s|can i\s|i need to\s|i'd love to\s|i would like to\s|let me\s|could you\s|i want to\s|i'd like to\s|i want you to\s|let's\s|let us\s)?"
     r"(?:play|add|put|find|search|show|book|rate|give|look|watch|listen|hear|use|turn|open|start|see|get|save|include|"
     r"write|compose|create|generate|make|rewrite|act|imagine|pretend|summari[sz]e|translate|discuss|compare|"
     r"list|suggest|recommend|explain|describe|tell|provide|develop|design|draw|analy[sz]e|choose|identify|"
@@ -100,10 +120,11 @@ def public_figures() -> frozenset[str]:
 def mark_public_figures(
     segments: Sequence[Segment], findings: Sequence[Finding]
 ) -> tuple[Finding, ...]:
-    """``findings`` with names that are no private data relabeled or marked doubtful.
+    """``findings`` with names that are no private data relabeled.
 
-    A PERSON on the list of public figures becomes ``PUBLIC_FIGURE`` (category other); a PERSON
-    that only the form of the request speaks against keeps its entity and gets score `DOUBTFUL`.
+    A PERSON on the list of public figures becomes ``PUBLIC_FIGURE``, one that only the form of the
+    request speaks against an ``UNLIKELY_PERSON``, both of category other and with their score, so
+    that a policy that pins public figures pins them all.
     Nothing changes when any other identifier was found, or where words of a private matter stand.
 
     Args:
@@ -139,6 +160,9 @@ class _Form:
         self.is_private = bool(_PRIVATE.search(text))
         self.is_code = bool(_CODE.search(text))
         self.is_command = bool(_COMMAND.search(text))
+        self.is_media = len(text) <= _SHORT_CHARS and bool(_MEDIA.search(text))
+        impersonal = len(text) <= _SHORT_CHARS and not _SOMEBODY.search(text)
+        self.is_lore = impersonal and bool(_LORE.search(text) or _CLUE.search(text))
         self.is_word_problem = bool(_WORD_PROBLEM.search(text)) and bool(_NUMBER.search(text))
 
 
@@ -147,16 +171,22 @@ def _judge(finding: Finding, text: str, form: _Form) -> Finding:
     if finding.score < 0.4:
         return finding
     if name.casefold() in public_figures() and not form.is_private:
-        return replace(finding, entity="PUBLIC_FIGURE", category=category_of("PUBLIC_FIGURE"))
+        return _as(finding, "PUBLIC_FIGURE")
     if finding.detector != "names" and not _looks_like_a_name(name):
-        return replace(finding, score=DOUBTFUL)
+        return _as(finding, "UNLIKELY_PERSON")
     if form.is_private:
         return finding
     if form.is_word_problem or form.is_code or _QUESTION.search(_sentence(text, finding)):
-        return replace(finding, score=DOUBTFUL)
-    if form.is_command and not _is_full_listed_name(name):
-        return replace(finding, score=DOUBTFUL)
+        return _as(finding, "UNLIKELY_PERSON")
+    if form.is_lore:
+        return _as(finding, "UNLIKELY_PERSON")
+    if form.is_command and (form.is_media or not _is_full_listed_name(name)):
+        return _as(finding, "UNLIKELY_PERSON")
     return finding
+
+
+def _as(finding: Finding, entity: str) -> Finding:
+    return replace(finding, entity=entity, category=category_of(entity))
 
 
 def _sentence(text: str, finding: Finding) -> str:

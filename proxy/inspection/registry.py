@@ -13,10 +13,12 @@ def build_detectors(languages: Sequence[str]) -> tuple[Detector, ...]:
     from proxy.inspection.names import NamesDetector
     from proxy.inspection.presidio import PresidioDetector
     from proxy.inspection.secrets import SecretsDetector
+    from proxy.inspection.special import SpecialDetector
 
     return (
         SecretsDetector(),
         IdentifiersDetector(),
         NamesDetector(),
+        SpecialDetector(),
         *(PresidioDetector(language) for language in languages),
     )

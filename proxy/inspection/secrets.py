@@ -1,6 +1,7 @@
 """Keys, tokens and passwords, by the published form of each; linear patterns only (RE2)."""
 
 # Patterns stay whole on their line.
+# ruff: noqa: E501
 from __future__ import annotations
 
 import math
@@ -69,7 +70,7 @@ PATTERNS: Final = (
     ),
     SecretPattern(
         "API_KEY",
-        r"\bAIza[0-9A-Za-z_\-]{35}\b",
+        r"\bAIza[0-9A-Za-z_\-]{35}",
         0.95,
         "https://cloud.google.com/docs/authentication/api-keys",
     ),
@@ -86,7 +87,7 @@ PATTERNS: Final = (
         "https://www.twilio.com/docs/sendgrid/ui/account-and-settings/api-keys",
     ),
     SecretPattern(
-        "API_KEY", r"\b(?:SK|AC)[0-9a-f]{32}\b", 0.8, "https://www.twilio.com/docs/iam/api-keys"
+        "API_KEY", r"\b(?:SK|AC)[0-9a-z]{32}\b", 0.8, "https://www.twilio.com/docs/iam/api-keys"
     ),
     SecretPattern(
         "ACCESS_TOKEN",
@@ -192,6 +193,68 @@ PATTERNS: Final = (
         r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{24,64}|[0-9a-f]{8}:[0-9a-f]{8})\b",
         0.7,
         "key = value; RFC 9562",
+    ),
+    SecretPattern(
+        "API_KEY",
+        r"\b(?:[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}|[A-Za-z0-9]{52}JQQJ9[A-Z0-9]{3}ACA[A-Za-z0-9]{21})",
+        0.95,
+        "learn.microsoft.com, format of Azure DevOps tokens and of Azure's identifiable keys",
+    ),
+    SecretPattern("API_KEY", r"\b\d{1,3}-[A-Za-z0-9]{64}\b", 0.7, "truenas.com, API keys"),
+    SecretPattern(
+        "ACCESS_TOKEN",
+        r"(?i)okta[^\n]{0,60}(?:\n[^\n]{0,40})?\b(00[a-z0-9_\-]{38,40})",
+        0.8,
+        "developer.okta.com, API tokens",
+    ),
+    SecretPattern(
+        "API_KEY",
+        r"(?i)(?:\b|_|-)(?:api|access|secret|auth|private|client|account|license|app)[_\-. ]{0,2}(?:key|token|secret|id|pass)"
+        r"[\"']?\s{0,3}(?::=|[:=]|=>|,|\s)\s{0,3}[\"'`]([A-Za-z0-9+/_\-.=~!@]{14,256})[\"'`]",
+        0.65,
+        "key = quoted value, as configuration files and commands write it",
+    ),
+    SecretPattern(
+        "API_KEY",
+        r"(?i)(?:api|access|secret|auth)[_\-]?(?:key|token|secret)[\"']?(?:\s{1,3}|\s?[:=]{1,2}\s?)([a-f0-9]{32,128}|[a-z0-9]{40,128})\b",
+        0.65,
+        "key = value, as commands write it",
+    ),
+    SecretPattern(
+        "API_KEY",
+        r"(?i)\b[a-z0-9]{3,24}[_\-]key[\"']?\s{0,2}(?:[:=]{1,2}|=>)\s{0,2}[\"']([a-z]{20,64}|[a-f0-9]{20,64})[\"']",
+        0.6,
+        "key = quoted value, as configuration files write it",
+    ),
+    SecretPattern(
+        "PASSWORD",
+        r"(?i)(?:password|passwort|api key|secret|token|login)\b[^\n]{0,60}[\s,:'\"(]{1,8}([0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})\b",
+        0.6,
+        "as installers and configuration files print one",
+    ),
+    SecretPattern(
+        "ACCESS_TOKEN",
+        r"(?i)\bauthorization[\"']?\s?[:=]\s?[\"']?(?:basic|bearer|token|digest|apikey|sha256~)?\s?([A-Za-z0-9+/_\-.=~@#]{8,1000})",
+        0.7,
+        "RFC 9110, section 11.6.2",
+    ),
+    SecretPattern(
+        "PASSWORD",
+        r"(?i)\bcurl\s(?:[^\n]|\\\n){0,600}?\s(?:-u|--user)(?:\s{1,3}|=)?[\"']?([^\s:\"']{1,64}:[^\s\"']{0,128})",
+        0.8,
+        "https://curl.se/docs/manpage.html#-u",
+    ),
+    SecretPattern(
+        "PASSWORD",
+        r"(?i)\bidentified\s(?:with\s\S{1,40}\s)?by\s[\"']([^\"'\n]{3,128})[\"']",
+        0.8,
+        "SQL, CREATE USER",
+    ),
+    SecretPattern(
+        "API_KEY",
+        r"(?i)\baccess_?id[\"']?\s{0,3}(?:[:=]|=>)\s{0,3}[\"']?([A-Za-z0-9]{14,64})\b",
+        0.6,
+        "key = value, as configuration files write it",
     ),
     SecretPattern(
         "ACCESS_TOKEN", r"\bSSWS [A-Za-z0-9_\-]{30,60}", 0.9, "developer.okta.com, API tokens"

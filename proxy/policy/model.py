@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import re2
 
-from proxy.inspection.entities import ENTITIES
+from proxy.inspection.entities import ENTITIES, PUBLIC_NAMES
 from proxy.policy.language import (
     Condition,
     DestinationPolicy,
@@ -104,7 +104,7 @@ class CompiledCondition:
             entity for entity, category in ENTITIES.items() if category in condition.categories
         }
         if public_figures == "pin" and "PERSON" in wanted:
-            wanted.add("PUBLIC_FIGURE")
+            wanted |= PUBLIC_NAMES
         paths = tuple(path_pattern(path) for path in condition.paths)
         return cls(
             frozenset(wanted),
@@ -312,7 +312,7 @@ def _open(given: DestinationPolicy, figures: str) -> OpenDestination:
         entity for entity, category in ENTITIES.items() if category in only.categories_absent
     }
     if figures == "pin" and "PERSON" in absent:
-        absent.add("PUBLIC_FIGURE")
+        absent |= PUBLIC_NAMES
     transfer = given.transfer
     destination = Destination(
         id=given.id,

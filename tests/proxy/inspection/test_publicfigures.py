@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proxy.inspection.entities import category_of
 from proxy.inspection.names import NamesDetector
 from proxy.inspection.publicfigures import mark_public_figures
@@ -34,3 +36,31 @@ def test_finds_a_name_after_a_cue() -> None:
     text = "Patient: Ottilie Brandt, seen today"
     segment = Segment(0, "p", Role.USER, Origin.VALUE, text=text)
     assert any(text[f.start : f.end] == "Ottilie Brandt" for f in NamesDetector().detect([segment]))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Who told the senate about Jane Roe?", "Jane Roe"),
+        ("Play the new album by Ottilie Brandt", "Ottilie Brandt"),
+        ("Ottilie Brandt is the protagonist of this novel.", "Ottilie Brandt"),
+        ("Ottilie has 4 pears and eats half. How many are left?", "Ottilie"),
+    ],
+)
+def test_a_name_in_a_question_a_story_or_a_sum_is_impersonal(text: str, name: str) -> None:
+    finding = marked(text, name)
+    assert (finding.entity, finding.category) == ("UNLIKELY_PERSON", Category.OTHER)
+    assert finding.score == 0.85  # a policy that pins public figures must still see it
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("I met Ottilie Brandt in the band.", "Ottilie Brandt"),
+        ("Ottilie Brandt missed the meeting again.", "Ottilie Brandt"),
+        ("Write a letter for Jane Miller", "Jane Miller"),
+        ("Summarize what our patient Ottilie Brandt said?", "Ottilie Brandt"),
+    ],
+)
+def test_a_name_in_anything_else_stays_a_person(text: str, name: str) -> None:
+    assert marked(text, name).entity == "PERSON"
