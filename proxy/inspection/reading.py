@@ -55,7 +55,8 @@ def read_segments(
 
     Args:
         segments: segments with text.
-        detectors: all are run, in order; one with a ``language`` only on segments of it.
+        detectors: all are run, in order; of those with a ``language``, the one that speaks a
+            segment's, or else the first.
         languages: the languages whose names the detectors know; the first one is assumed where a
             text is too short to tell.
 
@@ -68,13 +69,13 @@ def read_segments(
     reasons = [_reason(one, tongues[place], languages) for place, one in enumerate(segments)]
     found: list[list[Finding]] = [[] for _ in segments]
     failed: list[str] = []
+    spoken = [one for one in (getattr(d, "language", None) for d in detectors) if one is not None]
     for detector in detectors:
         tongue = getattr(detector, "language", None)
-        other = len(languages) > 1 and tongue is not None
         chosen = [
             index
             for index, piece in enumerate(pieces)
-            if not other or (tongues[piece.place] or languages[0]) == tongue
+            if tongue is None or _reader(tongues[piece.place], spoken) == tongue
         ]
         findings = _run(detector, [_as_segment(k, pieces[k], segments) for k in chosen])
         if findings is None:
@@ -91,6 +92,10 @@ def read_segments(
         for findings, reason, tongue in zip(found, reasons, tongues, strict=True)
     )
     return readings, tuple(failed)
+
+
+def _reader(language: str | None, spoken: Sequence[str]) -> str:
+    return language if language is not None and language in spoken else spoken[0]
 
 
 def _run(detector: Detector, segments: list[Segment]) -> tuple[Finding, ...] | None:

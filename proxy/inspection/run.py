@@ -20,8 +20,9 @@ import structlog
 from proxy.errors import InspectionError
 from proxy.inspection.cache import ReadingCache
 from proxy.inspection.plan import Plan, conclude, plan
-from proxy.inspection.preload import LANGUAGES_VARIABLE
+from proxy.inspection.preload import CONFIG_VARIABLE
 from proxy.inspection.reading import Reading
+from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.worker import Result, Versions, Worker, WorkerLost
 from proxy.types import Inspection, JSONObject, Segment, UnscannableReason
 
@@ -55,10 +56,10 @@ class _Job:
 class ProcessInspector:
     """The `Inspector` that runs detectors in worker processes, never on the event loop."""
 
-    def __init__(self, *, num_workers: int, timeout_s: float, languages: Sequence[str]) -> None:
+    def __init__(self, *, num_workers: int, timeout_s: float, config: DetectorConfig) -> None:
         self._num_workers = num_workers
         self._timeout_s = timeout_s
-        self._languages = tuple(languages)
+        self._config = config
         self._threads = ThreadPoolExecutor(num_workers + 2, thread_name_prefix="inspection")
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._alive: set[Worker] = set()
@@ -79,7 +80,7 @@ class ProcessInspector:
         Raises:
             InspectionError: they do not start.
         """
-        os.environ[LANGUAGES_VARIABLE] = ",".join(self._languages)
+        os.environ[CONFIG_VARIABLE] = self._config.to_json()
         failed = False
         try:
             for _ in range(self._num_workers):
@@ -125,7 +126,9 @@ class ProcessInspector:
         return _Job(planned, deadline, deque(batches(missing)), digests, readings)
 
     def _conclude(self, job: _Job) -> Inspection:
-        return conclude(job.plan, job.readings, languages=self._languages, detectors=self._versions)
+        return conclude(
+            job.plan, job.readings, languages=self._config.languages, detectors=self._versions
+        )
 
     async def _work(self, job: _Job) -> None:
         """Take batch after batch of one request; others come to a worker in between."""
@@ -197,7 +200,7 @@ class ProcessInspector:
                 await asyncio.sleep(1.0)
 
     async def _add_worker(self) -> None:
-        worker = await self._in_thread(Worker, self._languages)
+        worker = await self._in_thread(Worker, self._config)
         self._alive.add(worker)
         try:
             self._versions = await self._in_thread(worker.start)

@@ -14,19 +14,20 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from proxy.inspection.detector import Detector
 from proxy.inspection.reading import Reading, read_segments
+from proxy.inspection.registry import DetectorConfig
 from proxy.types import Segment
 
 #: Longest wait for a fresh process to have its models loaded, in seconds.
 START_TIMEOUT_S: Final = 60.0
 
-#: A process that has grown beyond this is replaced once it has answered, in bytes.
-MAX_RESIDENT_BYTES: Final = 560 * 2**20
+#: A process that has grown by this since it started is replaced once it has answered, in bytes.
+MAX_GROWTH_BYTES: Final = 320 * 2**20
 
 #: Source: linux/prctl.h.
 _PR_SET_PDEATHSIG: Final = 1
@@ -57,11 +58,11 @@ class WorkerLost(Exception):
 class Worker:
     """One detector process. Its methods block: call them from a thread, one at a time."""
 
-    def __init__(self, languages: Sequence[str]) -> None:
+    def __init__(self, config: DetectorConfig) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["proxy.inspection.preload"])
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, tuple(languages)), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, config), daemon=True)
         lost = False
         try:
             self._process.start()
@@ -131,10 +132,10 @@ def run_detectors(
 ) -> Result:
     """Run every detector; one that raises is named, and none of its text is kept."""
     readings, failed = read_segments(segments, detectors, languages)
-    return Result(readings, failed, _resident_bytes() > MAX_RESIDENT_BYTES)
+    return Result(readings, failed)
 
 
-def _serve(connection: Connection, languages: tuple[str, ...]) -> None:
+def _serve(connection: Connection, config: DetectorConfig) -> None:
     """The life of the process: answer until the parent is gone."""
     from proxy.inspection.preload import detectors_for
 
@@ -142,11 +143,14 @@ def _serve(connection: Connection, languages: tuple[str, ...]) -> None:
     _die_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold text
     with contextlib.suppress(BaseException):
-        detectors = detectors_for(languages)
+        detectors = detectors_for(config)
         connection.send(tuple(sorted((d.name, d.version) for d in detectors)))
         _be_silent()
+        at_start = _resident_bytes()
         while True:
-            connection.send(run_detectors(detectors, connection.recv(), languages))
+            result = run_detectors(detectors, connection.recv(), config.languages)
+            grown = _resident_bytes() > at_start + MAX_GROWTH_BYTES
+            connection.send(replace(result, is_spent=grown))
     os._exit(0)
 
 

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
+from proxy.inspection.inline import inline_inspector
 from proxy.inspection.presidio import DetectorFailure, PresidioDetector
-from proxy.types import Origin, Role, Segment
+from proxy.types import Inspection, Origin, Role, Segment
 
 pytestmark = pytest.mark.slow
 
@@ -95,3 +96,19 @@ def test_calls_nobody_and_loads_no_torch() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout.strip()) == (0, "silent"), done.stderr[-500:]
+
+
+def test_reads_the_names_of_every_language_that_has_a_model() -> None:
+    inspect = inline_inspector(("en", "fr"))
+
+    def said(text: str) -> Inspection:
+        return inspect({"messages": [{"role": "user", "content": text}]})
+
+    letter = "Bonjour, je vous écris au sujet de la visite que Ghislaine Vautrin a faite hier."
+    inspection = said(letter)
+    assert (inspection.languages, inspection.unscannable) == (("fr",), ())
+    people = {letter[f.start : f.end] for f in inspection.findings if f.detector == "presidio"}
+    assert "Ghislaine Vautrin" in people
+    assert said("Wer hat das Buch geschrieben, das wir gestern gelesen haben?").unscannable
+    card = said("Bitte nehmen Sie die Karte 4111 1111 1111 1111 für die Zahlung, danke sehr.")
+    assert "CREDIT_CARD" in {f.entity for f in card.findings if f.detector == "presidio"}

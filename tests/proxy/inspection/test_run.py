@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from proxy.errors import InspectionError
+from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import BATCH_CHARS, BATCH_TEXTS, ProcessInspector, batches
 from proxy.types import Inspection, Origin, Role, Segment, UnscannableReason
 from tests.factories import a_body
@@ -22,7 +23,7 @@ CARD = "Pay with 4111 1111 1111 1111, please."
 
 @pytest.fixture
 async def inspector() -> AsyncIterator[ProcessInspector]:
-    made = ProcessInspector(num_workers=1, timeout_s=20.0, languages=("en",))
+    made = ProcessInspector(num_workers=1, timeout_s=20.0, config=DetectorConfig(("en",)))
     await made.start()
     yield made
     await made.aclose()
@@ -56,7 +57,7 @@ async def test_same_findings_when_asked_again_from_the_cache(inspector: ProcessI
 async def test_is_unscannable_when_the_worker_is_lost_and_well_right_after(
     blow: signal.Signals,
 ) -> None:
-    inspector = ProcessInspector(num_workers=1, timeout_s=3.0, languages=("en",))
+    inspector = ProcessInspector(num_workers=1, timeout_s=3.0, config=DetectorConfig(("en",)))
     await inspector.start()
     try:
         (pid,) = worker_pids(inspector)
@@ -78,7 +79,7 @@ async def test_is_unscannable_when_the_worker_is_lost_and_well_right_after(
 
 
 async def test_is_unscannable_when_a_hung_worker_does_not_even_take_a_large_input() -> None:
-    inspector = ProcessInspector(num_workers=1, timeout_s=2.0, languages=("en",))
+    inspector = ProcessInspector(num_workers=1, timeout_s=2.0, config=DetectorConfig(("en",)))
     await inspector.start()
     try:
         os.kill(worker_pids(inspector)[0], signal.SIGSTOP)
