@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
-import re2
+from proxy.inspection.linear import LinearSet
 
 _WORD: Final = r"[\p{Lu}\d][\p{L}\d.'’\-]*"
 
@@ -100,17 +100,13 @@ def _has_month(text: str) -> bool:
 
 
 @cache
-def _compiled() -> tuple[tuple[Any, float], ...]:
-    options = re2.Options()
-    options.log_errors = False
-    return tuple((re2.compile(pattern, options), score) for pattern, score in _PATTERNS)
+def _compiled() -> LinearSet[float]:
+    return LinearSet([(score, pattern) for pattern, score in _PATTERNS])
 
 
 def addresses(text: str) -> Iterator[tuple[str, int, int, float]]:
     """Every (entity, start, end, score) of a street address in ``text``."""
-    for pattern, score in _compiled():
-        for match in pattern.finditer(text):
-            start, end = match.span(1 if pattern.groups else 0)
-            if pattern.groups and _has_month(match[1]):
-                continue
-            yield "STREET_ADDRESS", start, end, score
+    for score, match in _compiled().finditer(text):
+        group = match.re.groups  # the one pattern with a group is the one that a date looks like
+        if not group or not _has_month(match[1]):
+            yield "STREET_ADDRESS", *match.span(group), score

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import phonenumbers
-import re2
 
 from proxy.inspection.addresses import addresses
 from proxy.inspection.checksums import compact, is_luhn, is_vin, valid_by
 from proxy.inspection.entities import category_of
 from proxy.inspection.labels import announced
+from proxy.inspection.linear import LinearSet, compile_linear
 from proxy.types import Finding, Role, Segment
 
 
@@ -240,13 +240,9 @@ class IdentifiersDetector:
     version = "1"
 
     def __init__(self) -> None:
-        options = re2.Options()
-        options.log_errors = False
-        self._forms: list[tuple[Form, Any]] = [
-            (form, re2.compile(form.pattern, options)) for form in FORMS
-        ]
-        self._bare = re2.compile(_BARE_CODE, options)
-        self._plate = re2.compile(_BARE_PLATE, options)
+        self._forms = LinearSet([(form, form.pattern) for form in FORMS])
+        self._bare = compile_linear(_BARE_CODE)
+        self._plate = compile_linear(_BARE_PLATE)
         tuple(announced("warm up"))
 
     def detect(self, segments: Sequence[Segment]) -> tuple[Finding, ...]:
@@ -286,7 +282,6 @@ class IdentifiersDetector:
         return None
 
     def _by_form(self, text: str) -> Iterator[tuple[str, int, int, float]]:
-        for form, pattern in self._forms:
-            for match in pattern.finditer(text):
-                if form.check is None or form.check(match[0]):
-                    yield form.entity, match.start(), match.end(), form.score
+        for form, match in self._forms.finditer(text):
+            if form.check is None or form.check(match[0]):
+                yield form.entity, match.start(), match.end(), form.score

@@ -18,6 +18,7 @@ import re2
 import yaml
 
 from proxy.inspection.dates import DATE
+from proxy.inspection.linear import LinearSet, compile_linear
 
 #: What may stand between the word and its value: "no.", "is", quotes, brackets, XML and Markdown.
 _BETWEEN: Final = (
@@ -48,44 +49,40 @@ _SHAPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class LabelRule:
-    """One entity's words, compiled."""
+    """One entity's words as a pattern; group 1 is the value, ``sign`` the words alone."""
 
     entity: str
-    pattern: Any
+    pattern: str
+    sign: str
     min_digits: int
     score: float
 
 
 @cache
-def label_rules() -> tuple[LabelRule, ...]:
+def label_rules() -> LinearSet[LabelRule]:
     """The rules of ``data/labels.yaml``, in file order."""
     source = resources.files("proxy.inspection") / "data" / "labels.yaml"
-    return tuple(
-        rule
-        for entry in yaml.safe_load(source.read_text(encoding="utf-8"))
-        for rule in _rules_of(entry)
-    )
+    entries = yaml.safe_load(source.read_text(encoding="utf-8"))
+    rules = [rule for entry in entries for rule in _rules_of(entry)]
+    return LinearSet([(rule, rule.pattern) for rule in rules], [rule.sign for rule in rules])
 
 
 def _rules_of(entry: dict[str, Any]) -> Iterator[LabelRule]:
     words = sorted(entry["labels"], key=len, reverse=True)
     either = "|".join(re2.escape(word).replace(r"\ ", r"[ _\-.]{0,2}") for word in words)
     begin, shape = rf"(?i)(?:^|[^\p{{L}}\d])(?:{either})", _SHAPES[entry["shape"]]
-    num_digits, score = entry["min_digits"], entry["score"]
+    num_digits, score, sign = entry["min_digits"], entry["score"], rf"(?i)(?:{either})"
     if num_digits == 0:  # a word follows a word all the time: a sign between them, or a digit
-        yield LabelRule(entry["entity"], _compile(f"{begin}{_SIGN}{shape}"), 0, score)
+        yield LabelRule(entry["entity"], f"{begin}{_SIGN}{shape}", sign, 0, score)
         num_digits = 1
-    yield LabelRule(entry["entity"], _compile(f"{begin}{_BETWEEN}{shape}"), num_digits, score)
+    yield LabelRule(entry["entity"], f"{begin}{_BETWEEN}{shape}", sign, num_digits, score)
     if entry["shape"] == "code":
         after = rf"(?i)(?:^|[^\p{{L}}\d]){_LONE_CODE}{_IS_MY}(?:{either})(?:$|[^\p{{L}}])"
-        yield LabelRule(entry["entity"], _compile(after), max(num_digits, 4), score)
+        yield LabelRule(entry["entity"], after, sign, max(num_digits, 4), score)
     if prefixes := entry.get("prefixes"):
-        yield LabelRule(
-            entry["entity"],
-            _compile(rf"\b((?:{'|'.join(prefixes)})[\-_#]\d[A-Z\d\-]{{2,24}})\b"),
-            min_digits=3,
-            score=entry["score"],
-        )
+        named = rf"\b(?:{'|'.join(prefixes)})[\-_#]\d"
+        pattern = rf"({named}[A-Z\d\-]{{2,24}})\b"
+        yield LabelRule(entry["entity"], pattern, named, min_digits=3, score=score)
 
 
 _STREET: Final = (
@@ -96,7 +93,7 @@ _LISTED: Final = r"^\d{1,2}[.)]\s"
 
 @cache
 def _address_signs() -> tuple[Any, Any]:
-    return _compile(_STREET), _compile(_LISTED)
+    return compile_linear(_STREET), compile_linear(_LISTED)
 
 
 def _may_be_address(line: str) -> bool:
@@ -107,18 +104,11 @@ def _may_be_address(line: str) -> bool:
     return not line[0].islower() or bool(street.search(line))
 
 
-def _compile(pattern: str) -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    return re2.compile(pattern, options)
-
-
 def announced(text: str) -> Iterator[tuple[str, int, int, float]]:
     """Every (entity, start, end, score) that a word announces in ``text``."""
-    for rule in label_rules():
-        for match in rule.pattern.finditer(text):
-            start, end = match.span(1)
-            if sum(char.isdigit() for char in match[1]) < rule.min_digits:
-                continue
-            if rule.entity != "STREET_ADDRESS" or _may_be_address(match[1]):
-                yield rule.entity, start, end, rule.score
+    for rule, match in label_rules().finditer(text):
+        start, end = match.span(1)
+        if sum(char.isdigit() for char in match[1]) < rule.min_digits:
+            continue
+        if rule.entity != "STREET_ADDRESS" or _may_be_address(match[1]):
+            yield rule.entity, start, end, rule.score

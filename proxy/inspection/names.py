@@ -16,6 +16,7 @@ import re2
 import yaml
 
 from proxy.inspection.entities import category_of
+from proxy.inspection.linear import compile_linear
 from proxy.types import Finding, Segment
 
 _CAPITALIZED: Final = r"\p{Lu}(?:[\p{L}\p{M}'’\-]{1,24}|\.)"
@@ -80,13 +81,6 @@ def _read(file: str) -> str:
 
 def _lines(file: str) -> frozenset[str]:
     return frozenset(line for line in _read(file).splitlines() if line and line[0] != "#")
-
-
-def compile_linear(pattern: str) -> Any:
-    """``pattern`` as RE2, which reports no pattern on standard error."""
-    options = re2.Options()
-    options.log_errors = False
-    return re2.compile(pattern, options)
 
 
 def _either(words: Sequence[str]) -> str:

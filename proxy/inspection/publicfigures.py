@@ -14,6 +14,7 @@ other identifier. Policies switch it off in strict packs.
 # ruff: noqa: E501, RUF001
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -21,7 +22,8 @@ from importlib import resources
 from typing import Final
 
 from proxy.inspection.entities import category_of
-from proxy.inspection.names import compile_linear, is_given_name, is_surname, not_names
+from proxy.inspection.linear import compile_linear
+from proxy.inspection.names import is_given_name, is_surname, not_names
 from proxy.types import Category, Finding, Role, Segment
 
 #: Signs of a whole text's subject count in short ones only: a long one has room for both.
@@ -141,8 +143,9 @@ def mark_public_figures(
         segment.text for segment in segments if segment.text and segment.role is not Role.NONE
     ) or "\n".join(texts.values())
     form = _Form(told)
+    stops = {index: [m.end() for m in _STOP.finditer(text)] for index, text in texts.items()}
     return tuple(
-        _judge(finding, texts.get(finding.segment, ""), form)
+        _judge(finding, texts.get(finding.segment, ""), stops.get(finding.segment, []), form)
         if finding.entity == "PERSON"
         else finding
         for finding in findings
@@ -166,7 +169,7 @@ class _Form:
         self.is_word_problem = bool(_WORD_PROBLEM.search(text)) and bool(_NUMBER.search(text))
 
 
-def _judge(finding: Finding, text: str, form: _Form) -> Finding:
+def _judge(finding: Finding, text: str, stops: Sequence[int], form: _Form) -> Finding:
     name = " ".join(text[finding.start : finding.end].split()).removesuffix("'s").removesuffix("’s")
     if finding.score < 0.4:
         return finding
@@ -174,9 +177,11 @@ def _judge(finding: Finding, text: str, form: _Form) -> Finding:
         return _as(finding, "PUBLIC_FIGURE")
     if finding.detector == "presidio" and not _looks_like_a_name(name):  # a small model guesses
         return _as(finding, "UNLIKELY_PERSON")
+    if form.is_word_problem and " " not in name:
+        return _as(finding, "UNLIKELY_PERSON")  # "Tim earns 20 a day. How much in a week?"
     if form.is_private:
         return finding
-    if form.is_word_problem or form.is_code or _QUESTION.search(_sentence(text, finding)):
+    if form.is_word_problem or form.is_code or _QUESTION.search(_sentence(text, finding, stops)):
         return _as(finding, "UNLIKELY_PERSON")
     if form.is_lore:
         return _as(finding, "UNLIKELY_PERSON")
@@ -189,15 +194,16 @@ def _as(finding: Finding, entity: str) -> Finding:
     return replace(finding, entity=entity, category=category_of(entity))
 
 
-def _sentence(text: str, finding: Finding) -> str:
-    """The sentence the finding stands in, at most 300 characters to each side."""
-    before = text[max(0, finding.start - 300) : finding.start]
-    after = text[finding.end : finding.end + 300]
-    begin = max((match.end() for match in _STOP.finditer(before)), default=0)
-    stop = _STOP.search(after)
-    return (
-        before[begin:] + text[finding.start : finding.end] + after[: stop.end() if stop else None]
-    )
+def _sentence(text: str, finding: Finding, stops: Sequence[int]) -> str:
+    """The sentence the finding stands in, at most 300 characters to each side.
+
+    ``stops`` are where the sentences of the text end, in order.
+    """
+    before = bisect_right(stops, finding.start)
+    after = bisect_left(stops, finding.end)
+    begin = stops[before - 1] if before else 0
+    end = stops[after] if after < len(stops) else len(text)
+    return text[max(begin, finding.start - 300) : min(end, finding.end + 300)]
 
 
 def _is_full_listed_name(name: str) -> bool:

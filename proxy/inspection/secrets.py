@@ -8,11 +8,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from importlib import resources
+from typing import Any, Final
 
-import re2
+import yaml
 
 from proxy.inspection.entities import category_of
+from proxy.inspection.linear import LinearSet, compile_linear
 from proxy.types import Finding, Segment
 
 
@@ -262,10 +265,17 @@ PATTERNS: Final = (
 )
 
 #: Names of configuration keys whose value is a secret if it looks random.
-_KEY_VALUE: Final = re2.compile(
+_KEY_VALUE: Final = compile_linear(
     r"(?i)(?:api|access|auth|client|secret|private|encryption|signing|token|key|credential|"
     r"webhook)[a-z0-9_.\-]{0,40}[\"']?\s*(?:[:=]|=>|:=)\s*[\"'`]?([A-Za-z0-9+/_\-.=]{16,256})"
 )
+
+#: Any name that is given a quoted value; the value must look random by itself.
+_NAMED_VALUE: Final = compile_linear(
+    r"\b[A-Za-z][\w.\-]{1,60}[\"'\])]{0,2}\s{0,3}(?:[:=]{1,2}|=>|,|\s)\s{0,3}[\"'`]([A-Za-z0-9_+/\-]{20,128}={0,2})[\"'`]"
+)
+#: As `_MIN_ENTROPY_BITS`, where nothing but the value speaks for it.
+_MIN_LONE_ENTROPY_BITS: Final = 3.6
 
 #: Bits a character above which a value of 16 and more characters looks random: English words stay
 #: below 3.3, random hex reaches 3.4 and random base64 4 at that length.
@@ -279,7 +289,7 @@ class SecretsDetector:
     version = "1"
 
     def __init__(self) -> None:
-        self._patterns = [(pattern, re2.compile(pattern.pattern)) for pattern in PATTERNS]
+        self._patterns = LinearSet([(pattern, pattern.pattern) for pattern in PATTERNS])
 
     def detect(self, segments: Sequence[Segment]) -> tuple[Finding, ...]:
         """Find secrets; see `Detector`."""
@@ -291,23 +301,35 @@ class SecretsDetector:
         )
 
     def _in_text(self, index: int, text: str) -> Iterator[Finding]:
-        for pattern, compiled in self._patterns:
-            for match in compiled.finditer(text):
-                start, end = match.span(1 if compiled.groups else 0)
-                yield _finding(pattern.entity, index, (start, end), pattern.score)
+        for pattern, match in self._patterns.finditer(text):
+            span = match.span(1 if match.re.groups else 0)
+            yield _finding(pattern.entity, index, span, pattern.score)
         for match in _KEY_VALUE.finditer(text):
-            if _looks_random(match[1]):
+            if _looks_random(match[1], _MIN_ENTROPY_BITS):
                 yield _finding("HIGH_ENTROPY_SECRET", index, match.span(1), 0.75)
+        for match in _NAMED_VALUE.finditer(text):
+            if _looks_random(match[1], _MIN_LONE_ENTROPY_BITS):
+                yield _finding("HIGH_ENTROPY_SECRET", index, match.span(1), 0.5)
+        for match in token_forms().finditer(text):
+            yield _finding("ACCESS_TOKEN", index, match.span(), 0.95)
 
 
 def _finding(entity: str, index: int, span: tuple[int, int], score: float) -> Finding:
     return Finding(entity, category_of(entity), index, *span, score, SecretsDetector.name)
 
 
-def _looks_random(value: str) -> bool:
+@cache
+def token_forms() -> Any:
+    """The forms of ``data/token_forms.yaml``, as one pattern."""
+    source = resources.files("proxy.inspection") / "data" / "token_forms.yaml"
+    forms = yaml.safe_load(source.read_text(encoding="utf-8"))
+    return compile_linear("|".join(f"(?:{one})" for many in forms.values() for one in many))
+
+
+def _looks_random(value: str, min_bits: float) -> bool:
     """Whether the characters of ``value`` are spread as those of a random string are."""
     counts = Counter(value)
     bits = -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())
     has_digit = any(char.isdigit() for char in value)
     has_letter = any(char.isalpha() for char in value)
-    return bits >= _MIN_ENTROPY_BITS and has_digit and has_letter
+    return bits >= min_bits and has_digit and has_letter

@@ -19,6 +19,7 @@ import re2
 import yaml
 
 from proxy.inspection.entities import category_of
+from proxy.inspection.linear import compile_linear
 from proxy.types import Finding, Segment
 
 #: A word that nothing says of a person; on record, below every minimum of the packs.
@@ -28,10 +29,10 @@ ALONE: Final = 0.3
 _BEFORE: Final = 90
 _AFTER: Final = 40
 
-_STOP: Final = re2.compile(r"[.!?。！？]\s|\n\s*\n")
+_STOP: Final = compile_linear(r"[.!?。！？]\s|\n\s*\n")
 
 #: Words of care: they are said of patients only.
-_CARE: Final = re2.compile(
+_CARE: Final = compile_linear(
     r"(?i)\b(?:diagnosed|diagnosis|dx|hx|pmh|history of|suffer(?:s|ed|ing)?(?: from)?|prescribed|prescription|rx|"
     r"take[sn]?|taking|took|on|started on|treated|underwent|undergo(?:ing|es)?|admitted|hospitali[sz]ed|"
     r"tested positive|positive for|complain(?:s|ed|ing)? of|allergic to|allergies|living with|struggl(?:es|ed|ing) with|"
@@ -39,25 +40,25 @@ _CARE: Final = re2.compile(
     r"impression|looking at|consistent with|chief complaint|padece|diagnosticad[oa]|toma|souffre|"
     r"atteinte? d[e']|leidet|diagnose)\b"
 )
-_DOSE: Final = re2.compile(
+_DOSE: Final = compile_linear(
     r"(?i)^\W{0,3}\d{1,4}(?:[.,]\d{1,3})?\s?(?:mg|mcg|µg|g|ml|units?|iu|tablets?|tabs?)\b"
 )
-_PATIENT: Final = re2.compile(r"(?i)\b(?:patients?|pt|resident|veteran|yo|y/o|year[- ]old)\b")
+_PATIENT: Final = compile_linear(r"(?i)\b(?:patients?|pt|resident|veteran|yo|y/o|year[- ]old)\b")
 
 #: Somebody in particular: the writer, a person spoken of, or a person by the part they play.
-_SOMEBODY: Final = re2.compile(
+_SOMEBODY: Final = compile_linear(
     r"(?i)\b(?:i|i'm|i've|i’m|i’ve|he|he's|she|she's|his|her|him|my|our|mr|mrs|ms|"
     r"applicant|candidate|employee|client|claimant|defendant|tenant|colleague|coworker|neighbou?r|"
     r"yo soy|soy|ella|él|je suis|elle|il|ich bin|er|sie|mein|meine)\b"
 )
 #: A field of a form that names the category.
-_FIELD: Final = re2.compile(
+_FIELD: Final = compile_linear(
     r"(?i)\b(?:diagnos[ie]s|dx|conditions?|medications?|meds|allerg(?:y|ies)|disabilit(?:y|ies)|religion|faith|"
     r"ethnicity|race|ethnic origin|orientation|sexual orientation|party|political (?:party|views|affiliation)|"
     r"union|criminal (?:record|history)|convictions?|religión|konfession|etnia)\W{0,4}[:=|]\W{0,6}(?:[\w.\-]+\W{1,2}){0,3}$"
 )
-_ICD10: Final = re2.compile(r"\b[A-TV-Z]\d[0-9A-Z](?:\.[0-9A-Z]{1,4})?\b")
-_ICD10_CUE: Final = re2.compile(
+_ICD10: Final = compile_linear(r"\b[A-TV-Z]\d[0-9A-Z](?:\.[0-9A-Z]{1,4})?\b")
+_ICD10_CUE: Final = compile_linear(
     r"(?i)\b(?:icd|icd-?10(?:-cm)?|diagnos[ie]s|diagnostic|dx|codes?|cie-?10|kodierung)\b"
 )
 _HEALTH: Final = frozenset({"HEALTH_CONDITION", "MEDICATION"})
@@ -81,10 +82,7 @@ def _compiled(entity: str, entry: dict[str, Any]) -> _Vocabulary:
     terms = sorted({str(term) for term in entry["terms"]}, key=len, reverse=True)
     words = [re2.escape(term).replace(r"\ ", r"\s+").replace(r"\'", "['’]") for term in terms]
     either = "|".join([f"(?:{'|'.join(words)})s?", *entry.get("stems", ())])
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 64 << 20
-    pattern = re2.compile(rf"(?i)(?:^|[^\p{{L}}\d_\-])({either})(?:$|[^\p{{L}}\d_])", options)
+    pattern = compile_linear(rf"(?i)(?:^|[^\p{{L}}\d_\-])({either})(?:$|[^\p{{L}}\d_])")
     return _Vocabulary(entity, pattern, frozenset(entry.get("not", ())))
 
 
@@ -139,7 +137,7 @@ def _score(entity: str, text: str, start: int, end: int) -> float:
 
 
 #: "underwent heart surgery", "prescribed amoxicillin": a note that leaves its person out.
-_TELEGRAM: Final = re2.compile(
+_TELEGRAM: Final = compile_linear(
     r"(?i)^\W*(?:was |is |has been |had )?(?:underwent|prescribed|diagnosed(?: with)?|treated for|suffers from|"
     r"complains of|allergic to|tested positive for|positive for|admitted (?:for|with)|history of)\s(?:[\w\-]+\s){0,3}$"
 )
