@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from audit.merkle import BadProof
+from audit.note import BadNote
+from audit.proof import Proof, prove_record
 from audit.verify import LIMITS, Report, verify
 
 app = typer.Typer(no_args_is_help=True, help="Review and verify the ledger.")
@@ -47,6 +51,46 @@ def verify_command(
     else:
         _show(report)
     raise typer.Exit(0 if report.is_sound else 1)
+
+
+@app.command("prove")
+def prove_command(
+    record_id: Annotated[str, typer.Argument(metavar="ID", help="The record's id.")],
+    directory: Annotated[
+        Path, typer.Argument(envvar="RINGFENCE_LEDGER_DIR", help="The ledger's folder.")
+    ] = Path("data/ledger"),
+) -> None:
+    """Write a proof of one record, which is checked without the others. Exit 1: there is none."""
+    try:
+        proof = prove_record(directory, record_id)
+    except (BadProof, BadNote, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        Console(stderr=True).print(f"No proof: {reason}.", highlight=False, markup=False)
+        raise typer.Exit(1) from None
+    typer.echo(proof.to_json())
+
+
+@app.command("check")
+def check_command(
+    file: Annotated[Path, typer.Argument(metavar="PROOF", help="The proof; - is standard input.")],
+    key: Annotated[
+        str, typer.Option(help="The ledger's first public key, as kept elsewhere: name+id+base64.")
+    ],
+) -> None:
+    """Check a proof with the public key alone, and show its record. Exit 1: it does not hold."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        proven = Proof.from_json(text).check(key)
+    except (BadProof, BadNote, OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        Console(stderr=True).print(f"NOT PROVEN: {reason}.", highlight=False, markup=False)
+        raise typer.Exit(1) from None
+    typer.echo(json.dumps(proven.record, indent=2))
+    Console(stderr=True).print(
+        f"[bold green]PROVEN[/]: record {proven.index} of the {proven.size} that the checkpoint of "
+        f"{proven.sealed} signs",
+        highlight=False,
+    )
 
 
 def _show(report: Report) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,11 +50,32 @@ def read_epochs(ledger: Path, name: str) -> list[Epoch]:
         BadNote: an introduction is missing, or not signed by the key before it.
         OSError: it cannot be read.
     """
+    return check_epochs(epoch_notes(ledger), name)
+
+
+def epoch_notes(ledger: Path) -> list[bytes]:
+    """The notes that introduce the keys of a ledger, unchecked, in order.
+
+    Raises:
+        BadNote: one is missing between others.
+        OSError: it cannot be read.
+    """
+    paths = sorted((ledger / KEYS).glob(f"*{_SUFFIX}"))
+    for number, path in enumerate(paths):
+        if path.name != f"{number:06d}{_SUFFIX}":
+            raise BadNote(f"the key of epoch {number} is missing")
+    return [path.read_bytes() for path in paths]
+
+
+def check_epochs(notes: Iterable[bytes], name: str) -> list[Epoch]:
+    """The epochs that ``notes`` introduce, each checked with the key before.
+
+    Raises:
+        BadNote: an introduction is not signed by the key before it.
+    """
     epochs: list[Epoch] = []
-    for path in sorted((ledger / KEYS).glob(f"*{_SUFFIX}")):
-        if path.name != f"{len(epochs):06d}{_SUFFIX}":
-            raise BadNote(f"the key of epoch {len(epochs)} is missing")
-        epochs.append(_read_epoch(path.read_bytes(), name, epochs[-1] if epochs else None))
+    for note in notes:
+        epochs.append(_read_epoch(note, name, epochs[-1] if epochs else None))
     return epochs
 
 

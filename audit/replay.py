@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -45,17 +46,10 @@ def _hinted(ledger: Path) -> Edge | None:
 
 
 def _walked(ledger: Path, upto: Head) -> Edge | None:
-    leaves: dict[str, list[bytes]] = {}
     edge = Edge()
-    for head in stored_heads(ledger):
-        if head.index > upto.index:
-            break
-        for run in head.runs:
-            if run.chain not in leaves:
-                lines = chain_lines(ledger / WAL / run.chain)
-                leaves[run.chain] = [leaf_hash(line) for line in lines]
-            for leaf in leaves[run.chain][run.first : run.end]:
-                edge.append(leaf)
+    heads = takewhile(lambda head: head.index <= upto.index, stored_heads(ledger))
+    for leaf in leaves_until(ledger, heads):
+        edge.append(leaf)
     return edge
 
 
@@ -79,6 +73,19 @@ def sealed_ends(ledger: Path, chains: set[str]) -> dict[str, int]:
         if len(ends) == len(chains):
             break
     return ends
+
+
+def leaves_until(ledger: Path, heads: Iterable[Head]) -> list[bytes]:
+    """The leaf hashes that ``heads``, from the first on, put into the tree."""
+    lines: dict[str, list[bytes]] = {}
+    leaves: list[bytes] = []
+    for head in heads:
+        for run in head.runs:
+            if run.chain not in lines:
+                stored = chain_lines(ledger / WAL / run.chain)
+                lines[run.chain] = [leaf_hash(line) for line in stored]
+            leaves += lines[run.chain][run.first : run.end]
+    return leaves
 
 
 def chain_lines(folder: Path) -> Iterator[bytes]:
