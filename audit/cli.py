@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from dataclasses import asdict
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from audit.merkle import BadProof
 from audit.note import BadNote
 from audit.proof import Proof, prove_record
+from audit.query import MEMBERS, SHOWN, Filter, query
 from audit.verify import LIMITS, Report, verify
 
 app = typer.Typer(no_args_is_help=True, help="Review and verify the ledger.")
+
+
+class Form(StrEnum):
+    """How rows are written."""
+
+    TEXT = "text"
+    JSON = "json"
+    CSV = "csv"
 
 
 @app.callback()
@@ -91,6 +104,56 @@ def check_command(
         f"{proven.sealed} signs",
         highlight=False,
     )
+
+
+@app.command("query")
+def query_command(
+    directory: Annotated[
+        Path, typer.Argument(envvar="RINGFENCE_LEDGER_DIR", help="The ledger's folder.")
+    ] = Path("data/ledger"),
+    since: Annotated[datetime | None, typer.Option(help="From this time on (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Before this time (UTC).")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help=f"A member and its value, as app=billing; of {', '.join(MEMBERS)}."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
+    form: Annotated[Form, typer.Option("--format", help="How to write them.")] = Form.TEXT,
+) -> None:
+    """Find records. It does not check them: `verify` does. Exit 2: no ledger there."""
+    pairs = [text.partition("=") for text in where or []]
+    names = [name for name, _, _ in pairs]
+    if any(name not in MEMBERS or not sign for name, sign, _ in pairs) or len(set(names)) < len(
+        names
+    ):
+        raise typer.BadParameter(f"--where takes each of {', '.join(MEMBERS)} once, as name=value")
+    wanted = Filter(since, until, **{name: value for name, _, value in pairs})
+    try:
+        rows = query(directory, wanted, limit)
+    except OSError as error:
+        Console(stderr=True).print(f"There is no ledger to read in {directory}: {error.strerror}.")
+        raise typer.Exit(2) from None
+    if form is Form.JSON:
+        typer.echo("\n".join(json.dumps(row) for row in rows))
+    elif form is Form.CSV:
+        writer = csv.DictWriter(sys.stdout, SHOWN, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        _show_rows(rows)
+
+
+def _show_rows(rows: list[dict[str, object]]) -> None:
+    """Two lines a record: what it says, and its id, which is copied into `prove`."""
+    console = Console(highlight=False)
+    for row in rows:
+        said = [(name, row[name]) for name in SHOWN[4:] if row[name] not in (None, "")]
+        line = "  ".join(f"[dim]{name}[/] {escape(str(value))}" for name, value in said)
+        time = str(row["time"])[:19].replace("T", " ")
+        console.print(f"{time}  [bold]{row['kind']:<14}[/]  {line}", soft_wrap=True)
+        console.print(f"[dim]{'':19}  {row['id']}[/]", soft_wrap=True)
+    if not rows:
+        console.print("no record fits")
 
 
 def _show(report: Report) -> None:
