@@ -1,4 +1,4 @@
-"""Measures the ledger on this machine's disk: intents a second, added latency, time to verify.
+"""Measures the ledger on this machine's disk: intents a second, latency, verification, query.
 
 python -m bench.ledger [--folder DIR] [--seconds 5] [--records 1000000]
 """
@@ -10,9 +10,11 @@ import asyncio
 import shutil
 import tempfile
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from audit.ledger import Ledger
+from audit.query import Filter, query
 from audit.record import IntentRecord, TransferRecord
 from audit.verify import verify
 
@@ -70,6 +72,10 @@ async def _run(folder: Path, seconds: float, num_records: int) -> None:
     report = verify(folder / "large")
     elapsed = time.perf_counter() - begun
     print(f"verify: {report.num_records} records in {elapsed:.1f} s, sound: {report.is_sound}")
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    begun = time.perf_counter()
+    rows = query(folder / "large", Filter(since=hour_ago, kind="chain.opened"), 100)
+    print(f"query: {len(rows)} found among them in {time.perf_counter() - begun:.1f} s")
 
 
 def main() -> None:
