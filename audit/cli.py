@@ -25,6 +25,11 @@ from audit.verify import LIMITS, Report, verify
 app = typer.Typer(no_args_is_help=True, help="Review and verify the ledger.")
 
 
+Directory = Annotated[
+    Path, typer.Argument(envvar="RINGFENCE_LEDGER_DIR", help="The ledger's folder.")
+]
+
+
 class Form(StrEnum):
     """How rows are written."""
 
@@ -40,9 +45,7 @@ def audit() -> None:
 
 @app.command("verify")
 def verify_command(
-    directory: Annotated[
-        Path, typer.Argument(envvar="RINGFENCE_LEDGER_DIR", help="The ledger's folder.")
-    ] = Path("data/ledger"),
+    directory: Directory = Path("data/ledger"),
     key: Annotated[
         str | None, typer.Option(help="The first public key, as kept elsewhere: name+id+base64.")
     ] = None,
@@ -56,8 +59,7 @@ def verify_command(
         outside_head = not_older_than.read_bytes() if not_older_than else None
         report = verify(directory, key=key, outside_head=outside_head)
     except OSError as error:
-        Console(stderr=True).print(f"There is no ledger to read in {directory}: {error.strerror}.")
-        raise typer.Exit(2) from None
+        raise _no_ledger(directory, error) from None
     if as_json:
         result = {**asdict(report), "is_sound": report.is_sound, "limits": LIMITS}
         typer.echo(json.dumps(result, indent=2))
@@ -69,17 +71,13 @@ def verify_command(
 @app.command("prove")
 def prove_command(
     record_id: Annotated[str, typer.Argument(metavar="ID", help="The record's id.")],
-    directory: Annotated[
-        Path, typer.Argument(envvar="RINGFENCE_LEDGER_DIR", help="The ledger's folder.")
-    ] = Path("data/ledger"),
+    directory: Directory = Path("data/ledger"),
 ) -> None:
     """Write a proof of one record, which is checked without the others. Exit 1: there is none."""
     try:
         proof = prove_record(directory, record_id)
     except (BadProof, BadNote, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        Console(stderr=True).print(f"No proof: {reason}.", highlight=False, markup=False)
-        raise typer.Exit(1) from None
+        raise _unproven("No proof", error) from None
     typer.echo(proof.to_json())
 
 
@@ -95,9 +93,7 @@ def check_command(
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
         proven = Proof.from_json(text).check(key)
     except (BadProof, BadNote, OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        Console(stderr=True).print(f"NOT PROVEN: {reason}.", highlight=False, markup=False)
-        raise typer.Exit(1) from None
+        raise _unproven("NOT PROVEN", error) from None
     typer.echo(json.dumps(proven.record, indent=2))
     Console(stderr=True).print(
         f"[bold green]PROVEN[/]: record {proven.index} of the {proven.size} that the checkpoint of "
@@ -108,9 +104,7 @@ def check_command(
 
 @app.command("query")
 def query_command(
-    directory: Annotated[
-        Path, typer.Argument(envvar="RINGFENCE_LEDGER_DIR", help="The ledger's folder.")
-    ] = Path("data/ledger"),
+    directory: Directory = Path("data/ledger"),
     since: Annotated[datetime | None, typer.Option(help="From this time on (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Before this time (UTC).")] = None,
     where: Annotated[
@@ -123,16 +117,14 @@ def query_command(
     """Find records. It does not check them: `verify` does. Exit 2: no ledger there."""
     pairs = [text.partition("=") for text in where or []]
     names = [name for name, _, _ in pairs]
-    if any(name not in MEMBERS or not sign for name, sign, _ in pairs) or len(set(names)) < len(
-        names
-    ):
+    known = all(name in MEMBERS and sign for name, sign, _ in pairs)
+    if not known or len(set(names)) < len(names):
         raise typer.BadParameter(f"--where takes each of {', '.join(MEMBERS)} once, as name=value")
     wanted = Filter(since, until, **{name: value for name, _, value in pairs})
     try:
         rows = query(directory, wanted, limit)
     except OSError as error:
-        Console(stderr=True).print(f"There is no ledger to read in {directory}: {error.strerror}.")
-        raise typer.Exit(2) from None
+        raise _no_ledger(directory, error) from None
     if form is Form.JSON:
         typer.echo("\n".join(json.dumps(row) for row in rows))
     elif form is Form.CSV:
@@ -141,6 +133,17 @@ def query_command(
         writer.writerows(rows)
     else:
         _show_rows(rows)
+
+
+def _no_ledger(directory: Path, error: OSError) -> typer.Exit:
+    Console(stderr=True).print(f"There is no ledger to read in {directory}: {error.strerror}.")
+    return typer.Exit(2)
+
+
+def _unproven(what: str, error: Exception) -> typer.Exit:
+    reason = error.strerror if isinstance(error, OSError) else error
+    Console(stderr=True).print(f"{what}: {reason}.", highlight=False, markup=False)
+    return typer.Exit(1)
 
 
 def _show_rows(rows: list[dict[str, object]]) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.checkpoint import Head, read_head, text_of
 from audit.disk import make_folder, publish, replace_file
 from audit.errors import LedgerUnwritable
 from audit.note import BadNote, public_bytes, read_verifier_key, sign, signed_text, verifier_key
@@ -77,6 +78,21 @@ def check_epochs(notes: Iterable[bytes], name: str) -> list[Epoch]:
     for note in notes:
         epochs.append(_read_epoch(note, name, epochs[-1] if epochs else None))
     return epochs
+
+
+def signed_head(note: bytes, index: int, epochs: Sequence[Epoch], name: str) -> Head:
+    """Checkpoint ``index`` of the ledger ``name``, signed by the key that was in force at it.
+
+    Raises:
+        BadNote: it is not.
+    """
+    head = read_head(text_of(note))
+    epoch = next((one for one in reversed(epochs) if one.first_head <= index), None)
+    if epoch is None or head.epoch != epoch.number or head.origin != name:
+        raise BadNote("signed with a key that was not in force")
+    if head.index != index:
+        raise BadNote("it is another checkpoint than its name says")
+    return read_head(signed_text(note, name, epoch.public))
 
 
 def _read_epoch(note: bytes, name: str, before: Epoch | None) -> Epoch:

@@ -13,9 +13,9 @@ from typing import Final
 
 from audit.chain import BadLine, read_line
 from audit.checkpoint import Head, head_path, read_head, text_of
-from audit.epochs import check_epochs, epoch_notes
+from audit.epochs import check_epochs, epoch_notes, signed_head
 from audit.merkle import BadProof, leaf_hash, prove, root_from_proof
-from audit.note import BadNote, read_verifier_key, signed_text, verifier_key
+from audit.note import BadNote, read_verifier_key, verifier_key
 from audit.replay import WAL, chain_lines, leaves_until, stored_heads
 
 VERSION: Final = 1
@@ -100,11 +100,8 @@ class Proof:
         epochs = check_epochs((note.encode() for note in self.keys), name)
         if not epochs or epochs[0].public != public:
             raise BadNote(f"the first key is not {verifier_key(name, public)}")
-        head = read_head(text_of(self.checkpoint.encode()))
-        in_force = [epoch for epoch in epochs if epoch.first_head <= head.index]
-        if not in_force or in_force[-1].number != head.epoch or head.origin != name:
-            raise BadNote("the checkpoint is signed with a key that was not in force")
-        return read_head(signed_text(self.checkpoint.encode(), name, in_force[-1].public))
+        note = self.checkpoint.encode()
+        return signed_head(note, read_head(text_of(note)).index, epochs, name)
 
 
 def prove_record(ledger: Path, record_id: str) -> Proof:
@@ -119,31 +116,23 @@ def prove_record(ledger: Path, record_id: str) -> Proof:
     heads = list(_heads_until(ledger, chain, seq))
     head = heads[-1]
     leaves = leaves_until(ledger, heads)
-    place = 0
-    for one in heads:
-        for run in one.runs:
-            if one is head and run.chain == chain and run.first <= seq < run.end:
-                return _made(ledger, line, head, (leaves, place + seq - run.first))
-            place += run.end - run.first
-    raise BadProof("the checkpoints do not hold together; run verify")
-
-
-def _made(ledger: Path, line: bytes, head: Head, where: tuple[list[bytes], int]) -> Proof:
-    leaves, index = where
-    path = prove(leaves, index) if index < len(leaves) else []
+    leaf = leaf_hash(line)  # a line names its chain and number: no other has its hash
+    if leaf not in leaves:
+        raise BadProof("the checkpoints do not hold together; run verify")
+    index = leaves.index(leaf)
+    notes = epoch_notes(ledger)[: head.epoch + 1]
     proof = Proof(
         record=line.decode("ascii"),
         index=index,
         size=head.size,
-        path=tuple(part.hex() for part in path),
+        path=tuple(part.hex() for part in prove(leaves, index)),
         checkpoint=head_path(ledger, head.index).read_bytes().decode(),
-        keys=tuple(note.decode() for note in epoch_notes(ledger)[: head.epoch + 1]),
+        keys=tuple(note.decode() for note in notes),
     )
-    name = head.origin
-    epochs = check_epochs((note.encode() for note in proof.keys), name)
+    epochs = check_epochs(notes, head.origin)
     if not epochs:
         raise BadNote("the ledger has no public key")
-    proof.check(verifier_key(name, epochs[0].public))  # a proof that does not hold is not given out
+    proof.check(verifier_key(head.origin, epochs[0].public))  # none that fails is given out
     return proof
 
 

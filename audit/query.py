@@ -38,20 +38,25 @@ _COLUMNS: Final = {
     "status": "BIGINT",
 }
 
-#: What is shown of each record, as SQL.
-_SELECTED: Final = """
-    time, kind, id, decision_id, caller.app AS app, caller.team AS team, policy.action AS action,
-    array_to_string(list_transform(policy.rules, lambda r: r.id), ' ') AS rules,
-    array_to_string(list_transform(entities, lambda e: e.entity || ':' || e.count), ' ')
-        AS entities,
-    routing.route AS route, routing.reason AS reason, destination, region, status
-"""
-
-#: The names of what is shown, in order.
-SHOWN: Final = (
-    "time", "kind", "id", "decision_id", "app", "team", "action", "rules", "entities", "route",
-    "reason", "destination", "region", "status",
-)  # fmt: skip
+#: What is shown of each record, in order: its name, and where it stands, as SQL.
+_SELECTED: Final = {
+    "time": "time",
+    "kind": "kind",
+    "id": "id",
+    "decision_id": "decision_id",
+    "app": "caller.app",
+    "team": "caller.team",
+    "action": "policy.action",
+    "rules": "array_to_string(list_transform(policy.rules, lambda r: r.id), ' ')",
+    "entities": "array_to_string("
+    "list_transform(entities, lambda e: e.entity || ':' || e.count), ' ')",
+    "route": "routing.route",
+    "reason": "routing.reason",
+    "destination": "destination",
+    "region": "region",
+    "status": "status",
+}
+SHOWN: Final = tuple(_SELECTED)
 
 _CONDITIONS: Final = {
     "since": "time >= ?",
@@ -115,13 +120,13 @@ def query(ledger: Path, wanted: Filter, limit: int | None = None) -> list[dict[s
         raise FileNotFoundError(ENOENT, "there are no records")
     conditions, values = wanted.conditions()
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in _COLUMNS.items())
+    selected = ", ".join(f"{sql} AS {name}" for name, sql in _SELECTED.items())
     statement = (
-        f"SELECT {_SELECTED} FROM read_json(?, format='newline_delimited', "  # noqa: S608  (no value)
+        f"SELECT {selected} FROM read_json(?, format='newline_delimited', "  # noqa: S608  (no value)
         f"columns={{{columns}}}, ignore_errors=true, maximum_object_size=131072)"
         f" WHERE {' AND '.join(['id IS NOT NULL', *conditions])} ORDER BY time DESC, id"
         + (f" LIMIT {int(limit)}" if limit is not None else "")
     )
     with duckdb.connect(":memory:", config=_SETTINGS) as connection:
-        found = connection.execute(statement, [files, *values])
-        names = [column[0] for column in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        rows = connection.execute(statement, [files, *values]).fetchall()
+    return [dict(zip(SHOWN, row, strict=True)) for row in rows]

@@ -18,9 +18,9 @@ from audit.checkpoint import (
     read_head,
     text_of,
 )
-from audit.epochs import KEYS, Epoch, read_epochs
+from audit.epochs import KEYS, Epoch, read_epochs, signed_head
 from audit.merkle import Edge
-from audit.note import BadNote, signed_text, verifier_key
+from audit.note import BadNote, verifier_key
 from audit.verify_chains import ChainFacts, Report
 
 
@@ -166,14 +166,7 @@ class _HeadCheck:
         return ""
 
     def _signed(self, index: int, note: bytes) -> Head:
-        head = read_head(text_of(note))
-        epoch = next((e for e in reversed(self._epochs) if e.first_head <= index), None)
-        if epoch is None or head.epoch != epoch.number or head.origin != self._name:
-            raise BadNote("signed with a key that was not in force")
-        if head.index != index:
-            raise BadNote("it is another checkpoint than its name says")
-        read_head(signed_text(note, self._name, epoch.public))
-        return head
+        return signed_head(note, index, self._epochs, self._name)
 
     def _follows(self, head: Head, prev: str) -> None:
         if head.prev != prev:

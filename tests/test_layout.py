@@ -58,6 +58,7 @@ TESTED_IN = {
     "proxy/inspection/plan.py": "tests/proxy/inspection/test_run.py",
     "proxy/inspection/preload.py": "tests/proxy/inspection/test_run.py",
     "proxy/inspection/registry.py": "tests/proxy/inspection/test_evasions.py",
+    "proxy/inspection/shipped.py": "tests/proxy/inspection/test_identifiers.py",
     "proxy/inspection/structural.py": "tests/proxy/inspection/test_surface.py",
     "proxy/inspection/worker.py": "tests/proxy/inspection/test_run.py",
     "proxy/inspection/views/decode.py": "tests/proxy/inspection/views/test_views.py",

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Final
 
 import re2
-import yaml
 
 from proxy.inspection.dates import DATE
 from proxy.inspection.linear import LinearSet, compile_linear
+from proxy.inspection.shipped import read_yaml
 
 #: What may stand between the word and its value: "no.", "is", quotes, brackets, XML and Markdown.
 _BETWEEN: Final = (
@@ -61,9 +60,7 @@ class LabelRule:
 @cache
 def label_rules() -> LinearSet[LabelRule]:
     """The rules of ``data/labels.yaml``, in file order."""
-    source = resources.files("proxy.inspection") / "data" / "labels.yaml"
-    entries = yaml.safe_load(source.read_text(encoding="utf-8"))
-    rules = [rule for entry in entries for rule in _rules_of(entry)]
+    rules = [rule for entry in read_yaml("labels.yaml") for rule in _rules_of(entry)]
     return LinearSet([(rule, rule.pattern) for rule in rules], [rule.sign for rule in rules])
 
 

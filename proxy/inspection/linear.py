@@ -9,7 +9,7 @@ import re2
 
 T = TypeVar("T")
 
-#: What the automaton of a set may take, in bytes; beyond it RE2 works on, slower.
+#: What the automaton of a pattern may take, in bytes; beyond it one works on, slower, a set fails.
 _MAX_MEMORY = 64 << 20
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib import resources
 from typing import Any, Final
 
 import re2
-import yaml
 
 from proxy.inspection.entities import category_of
 from proxy.inspection.linear import compile_linear
+from proxy.inspection.shipped import read_lines, read_yaml
 from proxy.types import Finding, Segment
 
 _CAPITALIZED: Final = r"\p{Lu}(?:[\p{L}\p{M}'’\-]{1,24}|\.)"
@@ -47,25 +46,25 @@ _HAN_SPACED: Final = (
 )
 
 
-_NAME_WORD: Final = re2.compile(r"\p{Lu}[\p{Ll}'’\-]+(?:\p{Lu}\p{Ll}+)?|\p{Lu}\.?")
+_NAME_WORD: Final = compile_linear(r"\p{Lu}[\p{Ll}'’\-]+(?:\p{Lu}\p{Ll}+)?|\p{Lu}\.?")
 
 
 @cache
 def given_names() -> frozenset[str]:
     """Given names of the shipped list, title case."""
-    return _lines("first_names.txt")
+    return frozenset(read_lines("first_names.txt"))
 
 
 @cache
 def surnames() -> frozenset[str]:
     """Surnames of the shipped list, title case."""
-    return _lines("surnames.txt")
+    return frozenset(read_lines("surnames.txt"))
 
 
 @cache
 def cues() -> dict[str, Any]:
     """The cue words of ``data/name_cues.yaml``."""
-    loaded: dict[str, Any] = yaml.safe_load(_read("name_cues.yaml"))
+    loaded: dict[str, Any] = read_yaml("name_cues.yaml")
     return loaded
 
 
@@ -73,14 +72,6 @@ def cues() -> dict[str, Any]:
 def not_names() -> frozenset[str]:
     """Capitalized words that are no names."""
     return frozenset(str(word) for word in cues()["not_names"])
-
-
-def _read(file: str) -> str:
-    return (resources.files("proxy.inspection") / "data" / file).read_text(encoding="utf-8")
-
-
-def _lines(file: str) -> frozenset[str]:
-    return frozenset(line for line in _read(file).splitlines() if line and line[0] != "#")
 
 
 def _either(words: Sequence[str]) -> str:

@@ -18,12 +18,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from importlib import resources
 from typing import Final
 
 from proxy.inspection.entities import category_of
 from proxy.inspection.linear import compile_linear
 from proxy.inspection.names import is_given_name, is_surname, not_names
+from proxy.inspection.shipped import read_lines
 from proxy.types import Category, Finding, Role, Segment
 
 #: Signs of a whole text's subject count in short ones only: a long one has room for both.
@@ -114,9 +114,7 @@ _NAME_SHAPE: Final = compile_linear(
 @cache
 def public_figures() -> frozenset[str]:
     """Names of public figures, lower case, of ``data/public_figures.txt``."""
-    source = resources.files("proxy.inspection") / "data" / "public_figures.txt"
-    lines = source.read_text(encoding="utf-8").splitlines()
-    return frozenset(line.casefold() for line in lines if line and line[0] != "#")
+    return frozenset(line.casefold() for line in read_lines("public_figures.txt"))
 
 
 def mark_public_figures(
@@ -136,16 +134,17 @@ def mark_public_figures(
     Returns:
         The same findings, in the same order, PERSON ones possibly changed.
     """
-    if any(_is_other_identifier(finding) for finding in findings):
+    named = {finding.segment for finding in findings if finding.entity == "PERSON"}
+    if not named or any(_is_other_identifier(finding) for finding in findings):
         return tuple(findings)
     texts = {segment.index: segment.text for segment in segments if segment.text is not None}
     told = "\n".join(
         segment.text for segment in segments if segment.text and segment.role is not Role.NONE
     ) or "\n".join(texts.values())
     form = _Form(told)
-    stops = {index: [m.end() for m in _STOP.finditer(text)] for index, text in texts.items()}
+    stops = {index: [m.end() for m in _STOP.finditer(texts.get(index, ""))] for index in named}
     return tuple(
-        _judge(finding, texts.get(finding.segment, ""), stops.get(finding.segment, []), form)
+        _judge(finding, texts.get(finding.segment, ""), stops[finding.segment], form)
         if finding.entity == "PERSON"
         else finding
         for finding in findings

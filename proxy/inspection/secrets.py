@@ -9,13 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Final
-
-import yaml
 
 from proxy.inspection.entities import category_of
 from proxy.inspection.linear import LinearSet, compile_linear
+from proxy.inspection.shipped import read_yaml
 from proxy.types import Finding, Segment
 
 
@@ -282,6 +280,13 @@ _MIN_LONE_ENTROPY_BITS: Final = 3.6
 _MIN_ENTROPY_BITS: Final = 3.35
 
 
+#: (pattern, bits a character above which its value is a secret, score)
+_NAMED: Final = (
+    (_KEY_VALUE, _MIN_ENTROPY_BITS, 0.75),
+    (_NAMED_VALUE, _MIN_LONE_ENTROPY_BITS, 0.5),
+)
+
+
 class SecretsDetector:
     """Finds credentials of known form, and random values beside a telling key."""
 
@@ -304,12 +309,10 @@ class SecretsDetector:
         for pattern, match in self._patterns.finditer(text):
             span = match.span(1 if match.re.groups else 0)
             yield _finding(pattern.entity, index, span, pattern.score)
-        for match in _KEY_VALUE.finditer(text):
-            if _looks_random(match[1], _MIN_ENTROPY_BITS):
-                yield _finding("HIGH_ENTROPY_SECRET", index, match.span(1), 0.75)
-        for match in _NAMED_VALUE.finditer(text):
-            if _looks_random(match[1], _MIN_LONE_ENTROPY_BITS):
-                yield _finding("HIGH_ENTROPY_SECRET", index, match.span(1), 0.5)
+        for named, min_bits, score in _NAMED:
+            for match in named.finditer(text):
+                if _looks_random(match[1], min_bits):
+                    yield _finding("HIGH_ENTROPY_SECRET", index, match.span(1), score)
         for match in token_forms().finditer(text):
             yield _finding("ACCESS_TOKEN", index, match.span(), 0.95)
 
@@ -321,8 +324,7 @@ def _finding(entity: str, index: int, span: tuple[int, int], score: float) -> Fi
 @cache
 def token_forms() -> Any:
     """The forms of ``data/token_forms.yaml``, as one pattern."""
-    source = resources.files("proxy.inspection") / "data" / "token_forms.yaml"
-    forms = yaml.safe_load(source.read_text(encoding="utf-8"))
+    forms = read_yaml("token_forms.yaml")
     return compile_linear("|".join(f"(?:{one})" for many in forms.values() for one in many))
 
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Final
 
 import re2
-import yaml
 
 from proxy.inspection.entities import category_of
 from proxy.inspection.linear import compile_linear
+from proxy.inspection.shipped import read_yaml
 from proxy.types import Finding, Segment
 
 #: A word that nothing says of a person; on record, below every minimum of the packs.
@@ -73,9 +72,8 @@ class _Vocabulary:
 
 @cache
 def _vocabularies() -> tuple[_Vocabulary, ...]:
-    source = resources.files("proxy.inspection") / "data" / "special.yaml"
-    entries = yaml.safe_load(source.read_text(encoding="utf-8"))
-    return tuple(_compiled(entity, entry) for entity, entry in entries.items())
+    entries = read_yaml("special.yaml").items()
+    return tuple(_compiled(entity, entry) for entity, entry in entries)
 
 
 def _compiled(entity: str, entry: dict[str, Any]) -> _Vocabulary:
