@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
+import time
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
+from errno import ENOENT
 from pathlib import Path
 from typing import Annotated
 
@@ -16,18 +19,31 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from audit.acts_cli import app as acts
+from audit.arguments import Directory, failed, folder_of
+from audit.errors import AuditError
 from audit.merkle import BadProof
 from audit.note import BadNote
 from audit.proof import Proof, prove_record
-from audit.query import MEMBERS, SHOWN, Filter, query
+from audit.query import MEMBERS, SHOWN, UNINSPECTED_SHOWN, Filter, query, uninspected_egress
+from audit.replay import WAL
+from audit.retention_cli import app as retention
+from audit.schema import schema_text
+from audit.showing_cli import app as showing
+from audit.showing_cli import check_statement_file, verify_bundle
+from audit.siem.cli import app as siem
+from audit.statement import is_statement
+from audit.stores.address import is_copy
+from audit.tail import EVERY_S, follow, row_of
+from audit.vault_cli import app as vault
 from audit.verify import LIMITS, Report, verify
 
 app = typer.Typer(no_args_is_help=True, help="Review and verify the ledger.")
-
-
-Directory = Annotated[
-    Path, typer.Argument(envvar="RINGFENCE_LEDGER_DIR", help="The ledger's folder.")
-]
+app.add_typer(acts)
+app.add_typer(retention)
+app.add_typer(showing)
+app.add_typer(siem)
+app.add_typer(vault)
 
 
 class Form(StrEnum):
@@ -36,6 +52,13 @@ class Form(StrEnum):
     TEXT = "text"
     JSON = "json"
     CSV = "csv"
+
+
+class TailForm(StrEnum):
+    """How followed records are written."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @app.callback()
@@ -54,7 +77,12 @@ def verify_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable result.")] = False,
 ) -> None:
-    """Check every record of a ledger, offline. Exit 0: sound; 1: changed; 2: no ledger there."""
+    """Check a ledger or a bundle, offline. Exit 0: sound; 1: changed; 2: no ledger there."""
+    if directory.is_file():
+        try:
+            return verify_bundle(directory, key)
+        except (AuditError, OSError) as error:
+            raise failed("CHANGED, or no bundle", error) from None
     try:
         outside_head = not_older_than.read_bytes() if not_older_than else None
         report = verify(directory, key=key, outside_head=outside_head)
@@ -77,29 +105,78 @@ def prove_command(
     try:
         proof = prove_record(directory, record_id)
     except (BadProof, BadNote, OSError) as error:
-        raise _unproven("No proof", error) from None
+        raise failed("No proof", error) from None
     typer.echo(proof.to_json())
 
 
 @app.command("check")
 def check_command(
-    file: Annotated[Path, typer.Argument(metavar="PROOF", help="The proof; - is standard input.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The proof or statement; - is standard input.")
+    ],
     key: Annotated[
         str, typer.Option(help="The ledger's first public key, as kept elsewhere: name+id+base64.")
     ],
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            parser=folder_of,
+            metavar="LEDGER",
+            help="Come to a statement's evidence anew over this ledger: a folder, or postgresql://…",
+        ),
+    ] = None,
 ) -> None:
-    """Check a proof with the public key alone, and show its record. Exit 1: it does not hold."""
+    """Check a proof or a statement with the public key alone. Exit 1: it does not hold."""
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        if is_statement(text):
+            return check_statement_file(text, key, ledger)
         proven = Proof.from_json(text).check(key)
-    except (BadProof, BadNote, OSError, UnicodeDecodeError) as error:
-        raise _unproven("NOT PROVEN", error) from None
+    except (AuditError, OSError, UnicodeDecodeError) as error:
+        raise failed("NOT PROVEN", error) from None
     typer.echo(json.dumps(proven.record, indent=2))
     Console(stderr=True).print(
         f"[bold green]PROVEN[/]: record {proven.index} of the {proven.size} that the checkpoint of "
         f"{proven.sealed} signs",
         highlight=False,
     )
+
+
+@app.command("copy")
+def copy_command(
+    url: Annotated[str, typer.Argument(envvar="RINGFENCE_LEDGER_URL", show_envvar=False)],
+    folder: Annotated[Path, typer.Argument(help="Where to; not there yet, or empty.")],
+) -> None:
+    """Copy a ledger out of PostgreSQL into the form of the files, byte for byte."""
+    from audit.stores.postgres_copy import copy_ledger
+
+    if folder.exists() and any(folder.iterdir()):
+        raise typer.BadParameter(f"{folder} is not empty")
+    try:
+        num_records = copy_ledger(url, folder)
+    except AuditError as error:
+        raise failed("Not done", error) from None
+    Console(stderr=True).print(f"{num_records} records in {folder}", highlight=False)
+
+
+@app.command("init-postgres")
+def init_postgres_command(
+    url: Annotated[str, typer.Argument(help="postgresql://… of the tables' owner.")],
+    writer: Annotated[
+        str, typer.Option(help="The proxy's role: it may INSERT and SELECT, nothing else.")
+    ] = "ringfence_writer",
+    reader: Annotated[str | None, typer.Option(help="A role that only reads, if any.")] = None,
+) -> None:
+    """Make tables, roles and rights of a ledger in PostgreSQL. The roles get no password."""
+    from audit.stores.postgres_copy import init_postgres
+
+    try:
+        init_postgres(url, writer, reader)
+    except AuditError as error:
+        raise failed("Not done", error) from None
+    console = Console(stderr=True, highlight=False)
+    console.print(f"The tables stand in schema ringfence; [bold]{writer}[/] may write them.")
+    console.print(r"Next: give it a password (psql: \password), and set RINGFENCE_LEDGER_URL.")
 
 
 @app.command("query")
@@ -113,26 +190,102 @@ def query_command(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 100,
     form: Annotated[Form, typer.Option("--format", help="How to write them.")] = Form.TEXT,
+    uninspected: Annotated[
+        bool,
+        typer.Option(
+            "--uninspected-egress",
+            help="Every egress whose request was not read to its end. Exit 1: there is one.",
+        ),
+    ] = False,
 ) -> None:
     """Find records. It does not check them: `verify` does. Exit 2: no ledger there."""
+    wanted = _filter(where, since, until)
+    if uninspected and where:
+        raise typer.BadParameter("--uninspected-egress takes no --where")
+    try:
+        if uninspected:
+            rows = uninspected_egress(directory, wanted)
+        else:
+            rows = query(directory, wanted, limit)
+    except OSError as error:
+        raise _no_ledger(directory, error) from None
+    shown = UNINSPECTED_SHOWN if uninspected else SHOWN
+    if form is Form.JSON:
+        typer.echo("\n".join(json.dumps(row) for row in rows))
+    elif form is Form.CSV:
+        writer = csv.DictWriter(sys.stdout, shown, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _tame(row[name]) for name in shown} for row in rows)
+    elif uninspected:
+        _show_uninspected(rows)
+    else:
+        _show_rows(rows)
+    raise typer.Exit(1 if uninspected and rows else 0)
+
+
+@app.command("tail")
+def tail_command(
+    directory: Directory = Path("data/ledger"),
+    where: Annotated[
+        list[str] | None, typer.Option(help="As for `query`: a member and its value.")
+    ] = None,
+    num_before: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="Begin with so many that are there.")
+    ] = 10,
+    following: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Go on with what comes.")
+    ] = True,
+    form: Annotated[
+        TailForm, typer.Option("--format", help="Readable, or the lines as they are stored.")
+    ] = TailForm.TEXT,
+) -> None:
+    """Show records as they are written. It does not check them. Exit 2: no ledger there."""
+    wanted = _filter(where)
+    if following and is_copy(directory):
+        raise typer.BadParameter("a database is not followed: --no-follow, or `audit forward`")
+    if not (directory / WAL).is_dir():
+        raise _no_ledger(directory, FileNotFoundError(ENOENT, os.strerror(ENOENT)))
+
+    def wait() -> bool:
+        time.sleep(EVERY_S if following else 0)
+        return following
+
+    try:
+        for line, members in follow(directory, wanted, num_before, wait):
+            if form is TailForm.JSON:
+                typer.echo(line.decode("ascii", "backslashreplace"))
+            else:
+                _show_rows([row_of(members)])
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    except OSError as error:
+        raise _no_ledger(directory, error) from None
+
+
+@app.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema of the records."""
+    typer.echo(schema_text(), nl=False)
+
+
+def _filter(
+    where: list[str] | None, since: datetime | None = None, until: datetime | None = None
+) -> Filter:
+    """What ``--where`` asks for."""
     pairs = [text.partition("=") for text in where or []]
     names = [name for name, _, _ in pairs]
     known = all(name in MEMBERS and sign for name, sign, _ in pairs)
     if not known or len(set(names)) < len(names):
         raise typer.BadParameter(f"--where takes each of {', '.join(MEMBERS)} once, as name=value")
-    wanted = Filter(since, until, **{name: value for name, _, value in pairs})
-    try:
-        rows = query(directory, wanted, limit)
-    except OSError as error:
-        raise _no_ledger(directory, error) from None
-    if form is Form.JSON:
-        typer.echo("\n".join(json.dumps(row) for row in rows))
-    elif form is Form.CSV:
-        writer = csv.DictWriter(sys.stdout, SHOWN, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    else:
-        _show_rows(rows)
+    return Filter(since, until, **{name: value for name, _, value in pairs})
+
+
+def _tame(value: object) -> object:
+    """A value that steers no terminal and starts no formula: queried records are not verified."""
+    if not isinstance(value, str):
+        return value
+    shown = "".join(c if c.isprintable() else "?" for c in value)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
 
 
 def _no_ledger(directory: Path, error: OSError) -> typer.Exit:
@@ -140,23 +293,27 @@ def _no_ledger(directory: Path, error: OSError) -> typer.Exit:
     return typer.Exit(2)
 
 
-def _unproven(what: str, error: Exception) -> typer.Exit:
-    reason = error.strerror if isinstance(error, OSError) else error
-    Console(stderr=True).print(f"{what}: {reason}.", highlight=False, markup=False)
-    return typer.Exit(1)
-
-
 def _show_rows(rows: list[dict[str, object]]) -> None:
     """Two lines a record: what it says, and its id, which is copied into `prove`."""
     console = Console(highlight=False)
     for row in rows:
         said = [(name, row[name]) for name in SHOWN[4:] if row[name] not in (None, "")]
-        line = "  ".join(f"[dim]{name}[/] {escape(str(value))}" for name, value in said)
-        time = str(row["time"])[:19].replace("T", " ")
-        console.print(f"{time}  [bold]{row['kind']:<14}[/]  {line}", soft_wrap=True)
-        console.print(f"[dim]{'':19}  {row['id']}[/]", soft_wrap=True)
+        line = "  ".join(f"[dim]{name}[/] {escape(str(_tame(value)))}" for name, value in said)
+        when, kind, id_ = (escape(str(_tame(row[name]))) for name in ("time", "kind", "id"))
+        when = when[:19].replace("T", " ")
+        console.print(f"{when}  [bold]{kind:<14}[/]  {line}", soft_wrap=True)
+        console.print(f"[dim]{'':19}  {id_}[/]", soft_wrap=True)
     if not rows:
         console.print("no record fits")
+
+
+def _show_uninspected(rows: list[dict[str, object]]) -> None:
+    console = Console(highlight=False)
+    console.print(f"uninspected egress = {len(rows)}")
+    for row in rows:
+        time = str(row["time"])[:19].replace("T", " ")
+        where = escape(f"{row['destination']} ({row['region']}): {row['why']}")
+        console.print(f"{time}  {row['id']}  {where}", soft_wrap=True)
 
 
 def _show(report: Report) -> None:
@@ -172,6 +329,23 @@ def _show(report: Report) -> None:
         f"({report.exposed_s:.1f} s exposed); longest silence {report.longest_silence_s:.0f} s"
     )
     console.print(f"first key {report.key or 'none'}", soft_wrap=True)
+    if report.num_captured or report.num_orphans:
+        console.print(
+            f"{report.num_captured} captured bodies, {report.num_erased} of them erased; "
+            f"{report.num_orphans} captures without an intent"
+        )
+    for removal in report.removals:
+        console.print(
+            f"[bold]{removal['records']} records removed by retention[/], of {removal['from']} to "
+            f"{removal['to']}: older than {removal['days']} days, by {escape(str(removal['by']))}",
+            soft_wrap=True,
+        )
+    if report.holds:
+        console.print(f"on hold, and never removed: {escape(', '.join(report.holds))}")
+    for place in report.unfinished_removals:
+        console.print(f"[yellow]removal on record, not finished[/]: {place} (prune again)")
+    for ref in report.unfinished_erasures:
+        console.print(f"[yellow]erasure on record, not finished[/]: {ref} (erase it again)")
     for name in report.torn_tails:
         console.print(f"[yellow]unfinished last line[/] in {name} (a write under way, or a crash)")
     if report.faults:
@@ -181,6 +355,7 @@ def _show(report: Report) -> None:
         console.print(table)
         console.print(f"[bold red]CHANGED[/]: {len(report.faults)} faults")
     else:
-        console.print("[bold green]SOUND[/]: every record stands as it was written")
+        stands = "every record that was not removed" if report.num_removed else "every record"
+        console.print(f"[bold green]SOUND[/]: {stands} stands as it was written")
     for limit in LIMITS:
         console.print(f"[dim]{limit}[/]")

@@ -113,3 +113,27 @@ def disk_faults(what: str) -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise LedgerUnwritable(f"{what}: {reason}") from None
+
+
+def set_aside(path: Path, good_bytes: int, quarantine: Path) -> int:
+    """Move what ``path`` holds past ``good_bytes`` into ``quarantine``; returns the bytes moved.
+
+    The copy may fail on a full disk; the cut is made all the same, since the lines behind it were
+    refused and nobody acted on them.
+    """
+    tail = path.read_bytes()[good_bytes:]
+    if not tail:
+        return 0
+    with contextlib.suppress(OSError):
+        make_folder(quarantine)
+        copy = quarantine / f"{path.parent.name}-{path.stem}-{good_bytes}.tail"
+        with open(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(tail)
+            file.flush()
+            os.fsync(file.fileno())
+    if good_bytes == 0:
+        path.unlink()
+    else:
+        os.truncate(path, good_bytes)
+    sync_folder(path.parent)
+    return len(tail)

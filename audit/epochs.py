@@ -11,14 +11,16 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.checkpoint import Head, read_head, text_of
-from audit.disk import make_folder, publish, replace_file
 from audit.errors import LedgerUnwritable
 from audit.note import BadNote, public_bytes, read_verifier_key, sign, signed_text, verifier_key
+
+if TYPE_CHECKING:
+    from audit.stores.store import LedgerStore
 
 KEYS: Final = "keys"
 _HEADING: Final = "ringfence-epoch/v1"
@@ -66,6 +68,11 @@ def epoch_notes(ledger: Path) -> list[bytes]:
         if path.name != f"{number:06d}{_SUFFIX}":
             raise BadNote(f"the key of epoch {number} is missing")
     return [path.read_bytes() for path in paths]
+
+
+def epoch_path(ledger: Path, number: int) -> Path:
+    """Where the note stands that introduces the key of an epoch."""
+    return ledger / KEYS / f"{number:06d}{_SUFFIX}"
 
 
 def check_epochs(notes: Iterable[bytes], name: str) -> list[Epoch]:
@@ -123,7 +130,7 @@ def _epoch_text(name: str, number: int, public: bytes, rest: tuple[int, str, str
     )
 
 
-def signer_for(ledger: Path, keys_dir: Path, name: str, now: tuple[str, int]) -> Signer:
+def signer_for(store: LedgerStore, name: str, now: tuple[str, int]) -> Signer:
     """The key to sign checkpoint ``now[1]`` with on day ``now[0]``; rotates at a new day.
 
     To be called under the ledger's lock.
@@ -134,39 +141,52 @@ def signer_for(ledger: Path, keys_dir: Path, name: str, now: tuple[str, int]) ->
     """
     day, next_head = now
     try:
-        epochs = read_epochs(ledger, name)
+        epochs = check_epochs(store.epoch_notes(), name)
     except BadNote as error:
         raise LedgerUnwritable(f"the ledger's keys do not add up: {error}") from None
     if not epochs:
-        return _introduce(ledger, keys_dir, name, (None, next_head, day))
-    signer = Signer(epochs[-1], _load(keys_dir, epochs[-1]))
-    _erase_before(keys_dir, signer.epoch.number)
+        return _introduce(store, name, (None, next_head, day))
+    signer = Signer(epochs[-1], _load(store, epochs[-1]))
+    _erase_before(store, signer.epoch.number)
     if day > signer.epoch.day:
-        signer = _introduce(ledger, keys_dir, name, (signer, next_head, day))
-        _erase_before(keys_dir, signer.epoch.number)
+        signer = _introduce(store, name, (signer, next_head, day))
+        _erase_before(store, signer.epoch.number)
     return signer
 
 
-def _introduce(
-    ledger: Path, keys_dir: Path, name: str, what: tuple[Signer | None, int, str]
-) -> Signer:
+def present_signer(store: LedgerStore, name: str) -> Signer:
+    """The key of the newest epoch as it is, for a signature that is no checkpoint.
+
+    To be called under the ledger's lock.
+
+    Raises:
+        BadNote: the public keys do not add up, or there are none.
+        LedgerUnwritable: the private key is missing.
+        OSError: they cannot be read.
+    """
+    epochs = check_epochs(store.epoch_notes(), name)
+    if not epochs:
+        raise BadNote("the ledger has no public key")
+    return Signer(epochs[-1], _load(store, epochs[-1]))
+
+
+def _introduce(store: LedgerStore, name: str, what: tuple[Signer | None, int, str]) -> Signer:
     before, first_head, day = what
     number = before.epoch.number + 1 if before else 0
     key = Ed25519PrivateKey.generate()
-    make_folder(keys_dir)
-    replace_file(_private_path(keys_dir, number), key.private_bytes_raw())
+    store.keys.put(_private_name(number), key.private_bytes_raw())
     public = public_bytes(key)
     prev = before.epoch.note_digest if before else "0" * 64
     text = _epoch_text(name, number, public, (first_head, day, prev))
     note = sign(text, name, before.key if before else key)
-    publish(ledger / KEYS / f"{number:06d}{_SUFFIX}", note, mode=0o644)
+    store.publish_epoch(number, note)
     return Signer(Epoch(number, public, first_head, day, hashlib.sha256(note).hexdigest()), key)
 
 
-def _load(keys_dir: Path, epoch: Epoch) -> Ed25519PrivateKey:
+def _load(store: LedgerStore, epoch: Epoch) -> Ed25519PrivateKey:
     key = None
-    with contextlib.suppress(OSError, ValueError):
-        raw = _private_path(keys_dir, epoch.number).read_bytes()
+    with contextlib.suppress(ValueError):
+        raw = store.keys.load(_private_name(epoch.number)) or b""
         key = Ed25519PrivateKey.from_private_bytes(raw)
     if key is None or public_bytes(key) != epoch.public:
         raise LedgerUnwritable(
@@ -175,12 +195,10 @@ def _load(keys_dir: Path, epoch: Epoch) -> Ed25519PrivateKey:
     return key
 
 
-def _erase_before(keys_dir: Path, number: int) -> None:
+def _erase_before(store: LedgerStore, number: int) -> None:
     """Erase the private keys of past epochs."""
-    for path in keys_dir.glob("seal-*.key"):
-        if path.name < _private_path(keys_dir, number).name:
-            path.unlink(missing_ok=True)
+    store.keys.erase_before("seal-", _private_name(number))
 
 
-def _private_path(keys_dir: Path, number: int) -> Path:
-    return keys_dir / f"seal-{number:06d}.key"
+def _private_name(number: int) -> str:
+    return f"seal-{number:06d}.key"

@@ -2,6 +2,7 @@
 
 AuditError
 ├── LedgerUnwritable   the record could not be made durable; nothing may leave
+│   └── ChainLost      another writer went on with this chain; a new one must be begun
 └── PermitRefused      a permit was used for other bytes, another place, twice or too late
 """
 
@@ -16,6 +17,12 @@ class AuditError(Exception):
 
 class LedgerUnwritable(AuditError):
     """A record could not be made durable. It is refused, not queued: the caller must not go on."""
+
+    code = "ledger_unwritable"
+
+
+class ChainLost(LedgerUnwritable):
+    """Another writer adopted this chain, or has it: nothing more can be written to it from here."""
 
     code = "ledger_unwritable"
 

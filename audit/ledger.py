@@ -7,28 +7,32 @@ are written by a thread, in groups.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import re
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
-from audit.disk import disk_faults, make_folder
+from audit.disk import disk_faults
 from audit.errors import AuditError, LedgerUnwritable
-from audit.keys import load_or_make_key
+from audit.keys import present_key_name
 from audit.permit import Permit, mint
 from audit.record import DecisionRecord, EventRecord, IntentRecord, OutcomeRecord, fields_of
 from audit.recovery import adopt_abandoned
-from audit.replay import WAL
 from audit.seal_thread import HEARTBEAT_S, SEAL_EVERY_S, SealThread
-from audit.sealer import Leaves, Sealer, locked_ledger
-from audit.sinks.file import FileSink
+from audit.sealer import Leaves, Sealer
+from audit.stores.files import FileStore
+from audit.stores.store import KeyStore, LedgerStore
+from audit.vault import Vault
 from audit.writer import ChainHead, ChainWriter, Entry, append_now
+
+#: Who writes an intent's chain, and the outcome of an intent that nobody gives one.
+_OpenIntent = tuple[ChainWriter, dict[str, str | int]]
 
 _DEPLOYMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -37,13 +41,17 @@ class Ledger:
     """The records of one process: one chain in a folder that many processes share."""
 
     def __init__(
-        self, writer: ChainWriter, sealer: SealThread, keys: tuple[Path, Sealer], chain: str
+        self,
+        writer: ChainWriter,
+        where: tuple[LedgerStore, Sealer],
+        times: tuple[float, float],
+        vault: Vault | None = None,
     ) -> None:
         self._writer = writer
-        self._seal_thread = sealer
-        self._keys_dir, self._sealer = keys
-        self._open_intents: dict[str, dict[str, str | int]] = {}
-        self.chain = chain
+        self._vault = vault
+        self._store, self._sealer = where
+        self._open_intents: dict[str, _OpenIntent] = {}
+        self._seal_thread = SealThread(writer, self._sealer, times, self._begin_anew)
 
     @classmethod
     def open(
@@ -71,27 +79,44 @@ class Ledger:
             LedgerUnwritable: the folder or the keys cannot be written, or what is there does not
                 add up. There is no ledger that drops what it cannot write.
         """
+        store = FileStore(directory, keys_dir)
+        return cls.open_store(store, deployment, seal_every_s, heartbeat_s)
+
+    @classmethod
+    def open_store(
+        cls,
+        store: LedgerStore,
+        deployment: str = "ringfence",
+        seal_every_s: float = SEAL_EVERY_S,
+        heartbeat_s: float = HEARTBEAT_S,
+        vault: Vault | None = None,
+    ) -> Ledger:
+        """`open` for a ledger that stands in ``store``, which is closed with it.
+
+        With a ``vault``, every body that leaves is in it, encrypted, before its intent is.
+        """
         if not _DEPLOYMENT.fullmatch(deployment):
             raise LedgerUnwritable("a deployment's name is made of letters, digits, '.', '_', '-'")
-        chain = _new_id("c")
-        sealer = Sealer(directory, keys_dir, f"{deployment}/egress")
-        with disk_faults("the ledger cannot be opened"):
-            make_folder(directory)
-            with locked_ledger(directory):
-                writer = _open_chain(directory, chain, sealer)
-                try:
-                    adopt_abandoned(directory, chain, sealer)
-                    keyed_digest(keys_dir, b"")
-                except BaseException:
-                    writer.close()
-                    raise
-        thread = SealThread(writer, sealer, seal_every_s, heartbeat_s)
-        return cls(writer, thread, (keys_dir, sealer), chain)
+        sealer = Sealer(store, f"{deployment}/egress")
+        with contextlib.ExitStack() as undo:
+            undo.callback(store.close)
+            with disk_faults("the ledger cannot be opened"), store.locked():
+                writer = _open_chain(store, _new_id("c"), sealer)
+                undo.callback(writer.close)
+                adopt_abandoned(store, writer.chain, sealer)
+                keyed_digest(store.keys, b"")
+            undo.pop_all()
+        return cls(writer, (store, sealer), (seal_every_s, heartbeat_s), vault)
+
+    @property
+    def chain(self) -> str:
+        """The chain that is written now."""
+        return self._writer.chain
 
     @property
     def writable(self) -> bool:
-        """Whether the last record could be made durable."""
-        return self._writer.is_healthy
+        """Whether the last record, and the last captured body, could be made durable."""
+        return self._writer.is_healthy and (self._vault is None or self._vault.is_healthy)
 
     async def decision(self, record: DecisionRecord) -> None:
         """Record a decision.
@@ -105,24 +130,28 @@ class Ledger:
         """Record that ``body`` is about to go to ``origin``, and give the permit for it.
 
         Raises:
-            AuditError: the intent is not durable; nothing may leave.
+            AuditError: the intent, or the captured body, is not durable; nothing may leave.
         """
         members = fields_of(record)
-        members["body"] = {"hmac": self.keyed_digest(body), "bytes": len(body)}
+        members["body"] = self._body(body)
+        if self._vault is not None:
+            captured = await asyncio.to_thread(self._vault.keep, _new_id("cap"), body)
+            members["vault"] = asdict(captured)
         intent_id = _new_id("int")
         ids = (intent_id, record.decision_id, record.attempt)
         entry = _entry(record.kind, intent_id, members)
+        writer = self._writer
         try:
-            await self._durable(entry)
+            await _durable(writer, entry)
         except asyncio.CancelledError:
             if not entry.done.cancelled():  # the writer has it: it stands, and nobody got a permit
-                self._open_intents[intent_id] = _ending(ids, "no", "cancelled")
+                self._open_intents[intent_id] = (writer, _ending(ids, "no", "cancelled"))
             raise
-        self._open_intents[intent_id] = _ending(ids, "unknown", "not_recorded")
+        self._open_intents[intent_id] = (writer, _ending(ids, "unknown", "not_recorded"))
         return mint(ids=ids, body=body, origin=origin)
 
-    async def outcome(self, record: OutcomeRecord) -> None:
-        """Record what came of an intent.
+    async def outcome(self, record: OutcomeRecord, answer: bytes | None = None) -> None:
+        """Record what came of an intent, with size and keyed digest of the ``answer``'s bytes.
 
         Raises:
             AuditError: it is not durable, or the intent has its outcome already. The intent is
@@ -131,8 +160,12 @@ class Ledger:
         ending = self._open_intents.pop(record.intent_id, None)
         if ending is None:
             raise AuditError("an outcome needs an intent that has none")
+        if ending[0] is not self._writer:
+            raise AuditError("the intent's chain was taken over, and the intent closed as unknown")
         try:
-            await self._append(record.kind, _new_id("rec"), fields_of(record))
+            response = None if answer is None else self._body(answer)
+            members = {**fields_of(record), "response": response}
+            await _durable(ending[0], _entry(record.kind, _new_id("rec"), members))
         except AuditError:
             self._open_intents[record.intent_id] = ending
             raise
@@ -148,7 +181,9 @@ class Ledger:
 
     async def close(self) -> None:
         """Close what is open, end the chain with ``chain.closed``, and seal it to its end."""
-        for intent_id, members in list(self._open_intents.items()):
+        for intent_id, (writer, members) in list(self._open_intents.items()):
+            if writer is not self._writer:
+                continue  # whoever adopted its chain closed it
             try:
                 await self._append("egress.outcome", f"out_{intent_id}", dict(members))
             except AuditError:
@@ -162,31 +197,44 @@ class Ledger:
         Raises:
             LedgerUnwritable: the key cannot be read or made.
         """
-        return keyed_digest(self._keys_dir, data)
+        return keyed_digest(self._store.keys, data)
+
+    def _body(self, data: bytes) -> dict[str, str | int]:
+        return {"hmac": self.keyed_digest(data), "bytes": len(data)}
 
     def _close(self) -> None:
         self._seal_thread.stop()
         self._writer.stop()
         try:
             end = Entry("chain.closed", _new_id("rec"), {"reason": "stop"})
-            self._sealer.seal_closing(*self._writer.last_line(end))
+            self._sealer.seal_end(*self._writer.last_line(end))
         except AuditError:
             pass  # the next start adopts the chain and closes it
         self._writer.close()
+        self._store.close()
+
+    def _begin_anew(self) -> ChainWriter:
+        """Open a new chain in place of one that another writer took over."""
+        self._writer.close()
+        with disk_faults("the ledger cannot be opened"), self._store.locked():
+            self._writer = _open_chain(self._store, _new_id("c"), self._sealer)
+            adopt_abandoned(self._store, self.chain, self._sealer)
+        return self._writer
 
     async def _append(self, kind: str, id_: str, members: dict[str, object]) -> None:
-        await self._durable(_entry(kind, id_, members))
+        await _durable(self._writer, _entry(kind, id_, members))
 
-    async def _durable(self, entry: Entry) -> None:
-        """Return when ``entry`` is durable; a cancelled caller takes it back if it is not begun."""
-        done = self._writer.submit(entry)
-        if entry.waiter is not None:
-            try:
-                await entry.waiter
-            except asyncio.CancelledError:
-                done.cancel()
-                raise
-        done.result()
+
+async def _durable(writer: ChainWriter, entry: Entry) -> None:
+    """Return when ``entry`` is durable; a cancelled caller takes it back if it is not begun."""
+    done = writer.submit(entry)
+    if entry.waiter is not None:
+        try:
+            await entry.waiter
+        except asyncio.CancelledError:
+            done.cancel()
+            raise
+    done.result()
 
 
 def _entry(kind: str, id_: str, members: dict[str, object]) -> Entry:
@@ -194,21 +242,21 @@ def _entry(kind: str, id_: str, members: dict[str, object]) -> Entry:
     return Entry(kind, id_, members, waiter=waiter)
 
 
-def keyed_digest(keys_dir: Path, data: bytes) -> str:
-    """The keyed digest of ``data`` under this month's key in ``keys_dir``.
+def keyed_digest(keys: KeyStore, data: bytes) -> str:
+    """The keyed digest of ``data`` under this month's key.
 
     Raises:
         LedgerUnwritable: the key cannot be read or made.
     """
-    name = f"hk-{datetime.now(UTC):%Y-%m}"
-    key = load_or_make_key(keys_dir / f"{name}.key")
+    name = present_key_name()
+    key = keys.load_or_make(f"{name}.key")
     return f"{name}:{hmac.new(key, data, hashlib.sha256).hexdigest()}"
 
 
-def _open_chain(directory: Path, chain: str, sealer: Sealer) -> ChainWriter:
+def _open_chain(store: LedgerStore, chain: str, sealer: Sealer) -> ChainWriter:
     """A new chain whose opening is durable and sealed; under the ledger's lock."""
     sealer.refresh_locked()
-    sink = FileSink(directory / WAL / chain, directory / "quarantine")
+    sink = store.open_chain(chain)
     try:
         opening = Entry("chain.opened", _new_id("rec"), {"boot": boot_id()})
         start = ChainHead(chain, sealed=sealer.newest_index)

@@ -16,7 +16,8 @@ from audit.checkpoint import Head, head_path, read_head, text_of
 from audit.epochs import check_epochs, epoch_notes, signed_head
 from audit.merkle import BadProof, leaf_hash, prove, root_from_proof
 from audit.note import BadNote, read_verifier_key, verifier_key
-from audit.replay import WAL, chain_lines, leaves_until, stored_heads
+from audit.replay import WAL, leaves_until, stored_heads
+from audit.segments import chain_folders, chain_leaves, numbered_lines
 
 VERSION: Final = 1
 
@@ -115,7 +116,7 @@ def prove_record(ledger: Path, record_id: str) -> Proof:
     chain, seq, line = _find(ledger, record_id)
     heads = list(_heads_until(ledger, chain, seq))
     head = heads[-1]
-    leaves = leaves_until(ledger, heads)
+    leaves = leaves_until(lambda name: chain_leaves(ledger / WAL / name), heads)
     leaf = leaf_hash(line)  # a line names its chain and number: no other has its hash
     if leaf not in leaves:
         raise BadProof("the checkpoints do not hold together; run verify")
@@ -139,11 +140,11 @@ def prove_record(ledger: Path, record_id: str) -> Proof:
 def _find(ledger: Path, record_id: str) -> tuple[str, int, bytes]:
     """Chain, number and line of a record."""
     needle = f'"id":{json.dumps(record_id)},'.encode()
-    for folder in sorted((ledger / WAL).iterdir()):
-        for seq, line in enumerate(chain_lines(folder)):
+    for folder in chain_folders(ledger / WAL):
+        for seq, line in numbered_lines(folder):
             if needle in line and _id_of(line) == record_id:
                 return folder.name, seq, line
-    raise BadProof("there is no record of that id")
+    raise BadProof("there is no record of that id (any more, if retention removed it)")
 
 
 def _id_of(line: bytes) -> object:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from errno import ENOENT
+from errno import EIO, ENOENT
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 
 from audit.replay import WAL
-from audit.sinks.file import SUFFIX
+from audit.segments import all_segments
 
 #: Nothing is fetched, and nothing is written to a temporary file.
 _SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
@@ -22,6 +22,9 @@ _SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
     "autoload_known_extensions": False,
     "temp_directory": "",
 }
+
+#: A segment that is packed while the files are listed is looked for anew.
+_TRIES: Final = 3
 
 #: The members that are looked at, as DuckDB types; others are not read.
 _COLUMNS: Final = {
@@ -31,11 +34,16 @@ _COLUMNS: Final = {
     "decision_id": "VARCHAR",
     "caller": "STRUCT(app VARCHAR, team VARCHAR, environment VARCHAR)",
     "policy": "STRUCT(action VARCHAR, rules STRUCT(id VARCHAR)[])",
+    "coverage": "STRUCT(strings BIGINT, inspected BIGINT, structural BIGINT, "
+    "unscannable MAP(VARCHAR, BIGINT))",
     "entities": "STRUCT(entity VARCHAR, category VARCHAR, count BIGINT, max_score DOUBLE)[]",
     "routing": "STRUCT(route VARCHAR, reason VARCHAR, score DOUBLE)",
     "destination": "VARCHAR",
     "region": "VARCHAR",
     "status": "BIGINT",
+    "sent": "VARCHAR",
+    "cost_usd": "DOUBLE",
+    "detail": "JSON",
 }
 
 #: What is shown of each record, in order: its name, and where it stands, as SQL.
@@ -55,13 +63,23 @@ _SELECTED: Final = {
     "destination": "destination",
     "region": "region",
     "status": "status",
+    "sent": "sent",
+    "cost_usd": "cost_usd",
+    "detail": "detail",
 }
 SHOWN: Final = tuple(_SELECTED)
+
+UNINSPECTED_SHOWN: Final = (
+    *("time", "id", "decision_id", "destination", "region"),
+    *("strings", "inspected", "why"),
+)
 
 _CONDITIONS: Final = {
     "since": "time >= ?",
     "until": "time < ?",
+    "id": "id = ?",
     "kind": "kind = ?",
+    "sent": "sent = ?",
     "app": "caller.app = ?",
     "team": "caller.team = ?",
     "action": "policy.action = ?",
@@ -72,6 +90,22 @@ _CONDITIONS: Final = {
     "destination": "destination = ?",
 }
 
+#: Intents whose decision is missing, does not add up, or left something unread.
+_UNINSPECTED: Final = """
+SELECT intents.time, intents.id, intents.decision_id, intents.destination, intents.region,
+       decisions.coverage.strings AS strings, decisions.coverage.inspected AS inspected,
+       CASE WHEN decisions.id IS NULL THEN 'no decision on record'
+            WHEN cardinality(decisions.coverage.unscannable) > 0
+            THEN array_to_string(map_keys(decisions.coverage.unscannable), ' ')
+            ELSE 'the coverage does not add up' END AS why
+FROM records AS intents LEFT JOIN records AS decisions
+  ON decisions.kind = 'decision' AND decisions.decision_id = intents.decision_id
+WHERE intents.kind = 'egress.intent'{chosen}
+  AND (decisions.id IS NULL OR coalesce(cardinality(decisions.coverage.unscannable), 1) > 0
+       OR coalesce(decisions.coverage.strings, -1) <>
+          decisions.coverage.inspected + decisions.coverage.structural)
+ORDER BY intents.time DESC, intents.id
+"""
 
 #: The members that a record can be asked for by value.
 MEMBERS: Final = tuple(name for name in _CONDITIONS if name not in ("since", "until"))
@@ -83,7 +117,9 @@ class Filter:
 
     since: datetime | None = None
     until: datetime | None = None
+    id: str | None = None
     kind: str | None = None
+    sent: str | None = None
     app: str | None = None
     team: str | None = None
     action: str | None = None
@@ -115,18 +151,52 @@ def query(ledger: Path, wanted: Filter, limit: int | None = None) -> list[dict[s
     Raises:
         FileNotFoundError: there is no ledger there.
     """
-    files = sorted(str(path) for path in (ledger / WAL).glob(f"*/*{SUFFIX}"))
-    if not files:
-        raise FileNotFoundError(ENOENT, "there are no records")
     conditions, values = wanted.conditions()
-    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _COLUMNS.items())
     selected = ", ".join(f"{sql} AS {name}" for name, sql in _SELECTED.items())
-    statement = (
-        f"SELECT {selected} FROM read_json(?, format='newline_delimited', "  # noqa: S608  (no value)
-        f"columns={{{columns}}}, ignore_errors=true, maximum_object_size=131072)"
-        f" WHERE {' AND '.join(['id IS NOT NULL', *conditions])} ORDER BY time DESC, id"
-        + (f" LIMIT {int(limit)}" if limit is not None else "")
+    return _rows(
+        ledger,
+        f"SELECT {selected} FROM records WHERE "  # noqa: S608  (no value)
+        f"{' AND '.join(['id IS NOT NULL', *conditions])} ORDER BY time DESC, id"
+        + (f" LIMIT {int(limit)}" if limit is not None else ""),
+        values,
+    )
+
+
+def uninspected_egress(ledger: Path, wanted: Filter) -> list[dict[str, Any]]:
+    """Every egress whose request was not inspected to its last string, newest first.
+
+    An egress is uninspected if its decision is not on record, if the decision's coverage does not
+    add up, or if anything in the request could not be read. Only the times of ``wanted`` count.
+
+    Raises:
+        FileNotFoundError: there is no ledger there.
+    """
+    conditions, values = Filter(wanted.since, wanted.until).conditions()
+    chosen = "".join(f" AND intents.{condition}" for condition in conditions)
+    return _rows(ledger, _UNINSPECTED.format(chosen=chosen), values)
+
+
+def _rows(ledger: Path, select: str, values: list[str]) -> list[dict[str, Any]]:
+    """The rows of ``select`` over ``records``, the ledger's lines.
+
+    Raises:
+        FileNotFoundError: there is no ledger there.
+        OSError: a segment cannot be read.
+    """
+    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _COLUMNS.items())
+    lines = (
+        "WITH records AS (SELECT * FROM read_json(?, format='newline_delimited', "  # noqa: S608
+        f"columns={{{columns}}}, ignore_errors=true, maximum_object_size=131072)) "
     )
     with duckdb.connect(":memory:", config=_SETTINGS) as connection:
-        rows = connection.execute(statement, [files, *values]).fetchall()
-    return [dict(zip(SHOWN, row, strict=True)) for row in rows]
+        for _ in range(_TRIES):
+            files = [str(segment.path) for segment in all_segments(ledger / WAL)]
+            if not files:
+                raise FileNotFoundError(ENOENT, "there are no records")
+            try:
+                answer = connection.execute(lines + select, [files, *values])
+            except duckdb.IOException:
+                continue
+            names = [column[0] for column in answer.description]
+            return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+    raise OSError(EIO, "a segment cannot be read; run verify")

@@ -14,17 +14,35 @@ from typing import ClassVar, Final
 #: Longest lists that enter a record; a longer one is cut and says so in ``cut``.
 MAX_ITEMS: Final = 128
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/@+*<>'-]{0,127}")
+#: The form of a name or code.
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/@+*<>'-]{0,127}")
 
 #: Six digits in a row are an identifier, not a name: no phone or card number slips in as one.
-_LONG_NUMBER: Final = re.compile(r"\d{6,}")
+LONG_NUMBER: Final = re.compile(r"\d{6,}")
+
+#: Ids and digests that we make hold long runs of digits by nature.
+OWN_ID: Final = re.compile(
+    r"(?:out_)?[a-z]{1,6}_[0-9a-f]{28}(?:_\d{1,12})?|end_c_[0-9a-f]{28}"
+    r"|sha256:[0-9a-f]{64}|hk-\d{4}-\d{2}:[0-9a-f]{64}"
+)
+
+#: Ids of requests that providers make. Source: OpenAI API reference, "Debugging requests"; UUIDs of
+#: Azure OpenAI and others.
+PROVIDER_ID: Final = re.compile(
+    r"req_[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+)
 
 
 def name_or_other(value: str) -> str:
     """``value`` if it has the form of a name, else ``other``."""
-    if _NAME.fullmatch(value) and not _LONG_NUMBER.search(value):
+    if NAME.fullmatch(value) and not LONG_NUMBER.search(value):
         return value
     return "other"
+
+
+def provider_id_or_other(value: str | None) -> str | None:
+    """``value`` if it has the form of a known provider's request id, else ``other``."""
+    return value if value is None or PROVIDER_ID.fullmatch(value) else "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +65,22 @@ class RuleRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowRecord:
+    """What a candidate policy would have said, where that differs."""
+
+    digest: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyRecord:
-    """The policy in force and what it said."""
+    """The policy that decided and what it said."""
 
     digest: str
     revision: int
     action: str
     rules: tuple[RuleRecord, ...]
+    shadow: ShadowRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +94,15 @@ class CoverageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleRecord:
+    """How often an entity was found in the words of one role, and how surely."""
+
+    role: str
+    count: int
+    max_score: float
+
+
+@dataclass(frozen=True, slots=True)
 class EntityRecord:
     """How often an entity was found, how surely, and in whose words."""
 
@@ -74,7 +110,7 @@ class EntityRecord:
     category: str
     count: int
     max_score: float
-    roles: tuple[str, ...]
+    roles: tuple[RoleRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +191,15 @@ class OutcomeRecord:
     error_type: str | None
     model: str | None
     finish_reason: str | None
+    provider_request_id: str | None
     prompt_tokens: int
     completion_tokens: int
+    cost_usd: float | None
+    restored: int
+    unknown_placeholders: int
+    marked_tool_calls: int
+    answer_scan: str | None
+    answer_entities: tuple[tuple[str, int], ...]
     bytes_sent: int
     bytes_received: int
     latency_ms: float
@@ -184,9 +227,14 @@ def fields_of(record: Record) -> dict[str, object]:
         members["coverage"] = {**coverage, "unscannable": dict(record.coverage.unscannable)}
         members["detectors"] = dict(record.detectors)
         members["latency_ms"] = {name: round(ms, 3) for name, ms in record.latency_ms}
+    if isinstance(record, OutcomeRecord):
+        members["answer_entities"] = dict(record.answer_entities)
     if isinstance(record, IntentRecord):
         members["masked"] = dict(record.masked)
-    return {name: _checked(value) for name, value in members.items()}
+    checked = {name: _checked(value) for name, value in members.items()}
+    if isinstance(record, OutcomeRecord):
+        checked["provider_request_id"] = provider_id_or_other(record.provider_request_id)
+    return checked
 
 
 def _members(record: object) -> dict[str, object]:
@@ -210,11 +258,5 @@ def _checked(value: object) -> object:
             return value
 
 
-_OWN_ID: Final = re.compile(
-    r"[a-z]{2,6}_[0-9a-f]{28}|sha256:[0-9a-f]{64}|hk-\d{4}-\d{2}:[0-9a-f]{64}"
-)
-
-
 def _is_own_id(value: str) -> bool:
-    """Ids and digests that we make hold long runs of digits by nature."""
-    return bool(_OWN_ID.fullmatch(value))
+    return bool(OWN_ID.fullmatch(value))

@@ -1,6 +1,6 @@
 """What a start finds of the writers before it: torn tails are set aside, open intents closed.
 
-A chain whose writer is gone has no lock on its folder. Whoever finds it adopts it, under the
+A chain whose writer is gone is locked by nobody. Whoever finds it adopts it, under the
 ledger's lock: the tail after the last whole line goes to quarantine, every intent without an
 outcome is closed as ``unknown``, the chain ends with ``chain.closed`` and is sealed to its end.
 Nothing but the tail of the last segment is ever touched; any other fault is left for `verify`.
@@ -8,25 +8,16 @@ Nothing but the tail of the last segment is ever touched; any other fault is lef
 
 from __future__ import annotations
 
-import contextlib
-import os
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Final
 
 from audit.chain import BadLine, digest, read_line
-from audit.checkpoint import pending_path
-from audit.disk import take_lock
 from audit.errors import AuditError
 from audit.merkle import leaf_hash
-from audit.replay import WAL, sealed_ends
+from audit.replay import sealed_ends
 from audit.sealer import Leaves, Sealer
-from audit.sinks.file import SUFFIX, FileSink, set_aside
-from audit.writer import ChainHead, Entry, append_now
-
-#: Stands in a chain's folder once all of it is sealed, to spare later starts the reading. It is a
-#: hint, never evidence.
-_DONE: Final = "sealed"
+from audit.segments import removed_leaf
+from audit.stores.store import LedgerStore, Orphan
+from audit.writer import ChainHead, Entry, append_now, recovery_id
 
 
 @dataclass(slots=True)
@@ -40,8 +31,8 @@ class Found:
     hashes: tuple[bytes, ...]
 
 
-def adopt_abandoned(ledger: Path, own_chain: str, sealer: Sealer) -> int:
-    """Close and seal every chain under ``ledger`` whose writer is gone; returns how many.
+def adopt_abandoned(store: LedgerStore, own_chain: str, sealer: Sealer) -> int:
+    """Close and seal every chain of ``store`` whose writer is gone; returns how many.
 
     To be called under the ledger's lock.
 
@@ -50,12 +41,10 @@ def adopt_abandoned(ledger: Path, own_chain: str, sealer: Sealer) -> int:
         OSError: a chain could not be read.
     """
     found: dict[str, Found] = {}
-    for folder in sorted((ledger / WAL).iterdir()):
-        if folder.name == own_chain or not folder.is_dir() or (folder / _DONE).exists():
-            continue
-        if (chain := _adopt(folder, ledger, sealer.newest_index)) is not None:
-            found[folder.name] = chain
-    ends = sealed_ends(ledger, set(found))
+    for name in store.unfinished(own_chain):
+        if (chain := _adopt(name, store, sealer.newest_index)) is not None:
+            found[name] = chain
+    ends = sealed_ends(store, set(found))
     leaves = [
         Leaves(name, ends.get(name, 0), chain.hashes[ends.get(name, 0) :])
         for name, chain in found.items()
@@ -64,57 +53,37 @@ def adopt_abandoned(ledger: Path, own_chain: str, sealer: Sealer) -> int:
     if leaves:
         sealer.seal_locked(leaves)
     for name in found:
-        pending_path(ledger, name).unlink(missing_ok=True)
-        (ledger / WAL / name / _DONE).touch(mode=0o600)
+        store.mark_finished(name)
     return len(found)
 
 
-def _adopt(folder: Path, ledger: Path, sealed: int) -> Found | None:
-    """The chain in ``folder``, closed; None if it has a writer, a fault, or nothing in it."""
-    lock = take_lock(folder)
-    if lock is None:
+def _adopt(name: str, store: LedgerStore, sealed: int) -> Found | None:
+    """The chain ``name``, closed; None if it has a writer, a fault, or nothing in it."""
+    orphan = store.orphan(name)
+    if orphan is None:
         return None
     try:
-        segments = _segments(folder)
-        if not segments:
-            _remove_empty(folder)
-            return None
-        found = _read(folder.name, segments)
+        found = _read(name, orphan)
         if found is None or found.is_closed:
             return found
-        cut = set_aside(segments[-1], found.good_bytes, ledger / "quarantine")
-        if found.head.next_seq == 0:  # not even its opening became durable
-            _remove_empty(folder)
+        taken = orphan.sink(found.head.next_seq, found.good_bytes)
+        if taken is None:
             return None
+        sink, cut = taken
+        try:
+            head = replace(found.head, sealed=sealed)
+            found.head, added = append_now(sink, head, _ending(found, name, cut))
+        finally:
+            sink.close()
     finally:
-        os.close(lock)
-    sink = FileSink(folder, ledger / "quarantine", found.head.next_seq)
-    try:
-        head = replace(found.head, sealed=sealed)
-        found.head, added = append_now(sink, head, _ending(found, folder.name, cut))
-    finally:
-        sink.close()
+        orphan.release()
     found.hashes += added
     return found
 
 
-def _segments(folder: Path) -> list[Path]:
-    """The segments with something in them; a trailing empty one was opened and never used."""
-    segments = sorted(folder.glob(f"*{SUFFIX}"))
-    while segments and segments[-1].stat().st_size == 0:
-        segments.pop().unlink()
-    return segments
-
-
-def _remove_empty(folder: Path) -> None:
-    """A crash before the first line leaves a folder with nothing in it."""
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
 def _ending(found: Found, chain: str, cut: int) -> list[Entry]:
     reason = {"reason": "adopted", "cut_bytes": cut}
-    entries = [Entry("recovery", f"rec_{found.head.next_seq}", dict(reason))]
+    entries = [Entry("recovery", recovery_id(found.head), dict(reason))]
     for intent_id, decision_id, attempt in found.open_intents:
         members = {
             "intent_id": intent_id,
@@ -128,32 +97,40 @@ def _ending(found: Found, chain: str, cut: int) -> list[Entry]:
     return entries
 
 
-def _read(chain: str, segments: list[Path]) -> Found | None:
+def _read(chain: str, orphan: Orphan) -> Found | None:
     """The state of a chain; None where anything but its very tail is damaged."""
     found = Found(ChainHead(chain), 0, (), is_closed=False, hashes=())
     intents: dict[str, tuple[str, str, int]] = {}
     hashes: list[bytes] = []
-    for segment in segments:
-        *lines, tail = segment.read_bytes().split(b"\n")
-        found.good_bytes = 0
+    is_torn = is_after_removed = False
+    for block, is_pruned in orphan.blocks():
+        if is_torn:
+            return None
+        *lines, tail = block.split(b"\n")
+        is_torn, found.good_bytes = bool(tail), 0
         for number, line in enumerate(lines):
+            if is_pruned and (leaf := removed_leaf(line)) is not None:
+                found.head = replace(found.head, next_seq=found.head.next_seq + 1)
+                is_after_removed = True
+                hashes.append(leaf)
+                continue
             try:
                 members = read_line(line)
-                if members.get("prev") != found.head.prev:
+                if members.get("prev") != found.head.prev and not is_after_removed:
                     raise BadLine("not the line after the one before")
             except AuditError:
-                if segment is segments[-1] and number == len(lines) - 1 and not tail:
+                if number == len(lines) - 1 and not tail:
+                    is_torn = True
                     break
                 return None
+            is_after_removed = False
             found.good_bytes += len(line) + 1
             found.head = ChainHead(chain, found.head.next_seq + 1, digest(line))
             found.is_closed = members.get("kind") == "chain.closed"
             hashes.append(leaf_hash(line))
             _note(members, intents)
-        if tail and segment is not segments[-1]:
-            return None
     found.open_intents, found.hashes = tuple(intents.values()), tuple(hashes)
-    return found
+    return None if is_torn and not orphan.can_tear else found
 
 
 def _note(members: dict[str, object], intents: dict[str, tuple[str, str, int]]) -> None:

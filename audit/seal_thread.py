@@ -7,6 +7,7 @@ nothing happened.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from audit.errors import AuditError
@@ -24,12 +25,24 @@ class SealThread:
     """Seals what `ChainWriter` made durable."""
 
     def __init__(
-        self, writer: ChainWriter, sealer: Sealer, every_s: float, heartbeat_s: float
+        self,
+        writer: ChainWriter,
+        sealer: Sealer,
+        times: tuple[float, float],
+        begin_anew: Callable[[], ChainWriter],
     ) -> None:
+        """Begin.
+
+        Args:
+            writer: whose records are sealed.
+            sealer: makes the checkpoints.
+            times: longest time between checkpoints with records, and without, in seconds.
+            begin_anew: opens a new chain in place of one that another writer took over.
+        """
         self._writer = writer
+        self._begin_anew = begin_anew
         self._sealer = sealer
-        self._every_s = every_s
-        self._heartbeat_s = heartbeat_s
+        self._every_s, self._heartbeat_s = times
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger-seal", daemon=True)
         self._thread.start()
@@ -42,6 +55,9 @@ class SealThread:
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
             try:
+                if self._writer.is_lost:
+                    self._writer = self._begin_anew()
+                self._writer.probe()
                 self.seal_once()
             except AuditError:
                 continue  # tried again; the writer refuses records when too many are unsealed

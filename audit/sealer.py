@@ -9,30 +9,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
-from audit.checkpoint import (
-    NO_HEAD,
-    TLOG,
-    Head,
-    Run,
-    head_path,
-    newest_index,
-    note_digest,
-    pending_path,
-    read_head,
-    text_of,
-)
-from audit.disk import disk_faults, locked, make_folder, publish, replace_file
+from audit.checkpoint import NO_HEAD, Head, Run, note_digest, read_head, text_of
+from audit.disk import disk_faults
 from audit.epochs import signer_for
 from audit.errors import LedgerUnwritable
 from audit.merkle import Edge
 from audit.note import BadNote, sign
-from audit.replay import edge_at, save_hint
+from audit.replay import edge_at, hint_of
+from audit.sinks.sink import AuditSink
+from audit.stores.store import LedgerStore, SealedNote
 
 _FAULT: Final = "no checkpoint can be written"
 
@@ -66,17 +55,15 @@ class _Top:
 
 
 class Sealer:
-    """Makes the checkpoints of one ledger folder."""
+    """Makes the checkpoints of one ledger."""
 
     def __init__(
         self,
-        ledger: Path,
-        keys_dir: Path,
+        store: LedgerStore,
         name: str,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._ledger = ledger
-        self._keys_dir = keys_dir
+        self._store = store
         self._name = name
         self._clock = clock
         self._top = _Top(None, NO_HEAD, Edge())
@@ -88,7 +75,7 @@ class Sealer:
         Raises:
             AuditError: there is no durable checkpoint; nothing was sealed.
         """
-        with disk_faults(_FAULT), locked_ledger(self._ledger):
+        with disk_faults(_FAULT), self._store.locked():
             return self.seal_locked(leaves)
 
     def seal_locked(self, leaves: Sequence[Leaves]) -> Head:
@@ -108,34 +95,27 @@ class Sealer:
 
     def is_due(self, heartbeat_s: float) -> bool:
         """Whether no process has made a checkpoint for ``heartbeat_s``."""
-        with disk_faults(_FAULT), locked_ledger(self._ledger):
+        with disk_faults(_FAULT), self._store.locked():
             self._top = self._load()
         if self._top.head is None:
             return True
         age = self._clock() - datetime.fromisoformat(self._top.head.time)
         return abs(age.total_seconds()) >= heartbeat_s
 
-    def seal_closing(self, leaves: Leaves, append_last: Callable[[], None]) -> Head:
-        """Seal ``leaves``, whose last one ``append_last`` writes, and the end of its chain.
-
-        The checkpoint is durable before the chain's last line and published after it, so that a
-        closed chain without a checkpoint is never the work of a crash.
-        """
-        with disk_faults(_FAULT), locked_ledger(self._ledger):
+    def seal_end(self, leaves: Leaves, sink: AuditSink, line: bytes) -> Head:
+        """Seal ``leaves`` with the last ``line`` of their chain, which is appended to ``sink``."""
+        with disk_faults(_FAULT), self._store.locked():
             note, head, edge = self._next([leaves])
-            waiting = pending_path(self._ledger, leaves.chain)
-            make_folder(waiting.parent)
-            replace_file(waiting, note)
-            append_last()
-            self._publish(note, head, edge)
-            waiting.unlink()
+            sealed = SealedNote(head.index, note, hint_of(edge))
+            self._store.publish_end(leaves.chain, sink, line, sealed)
+            self._top = _Top(head, note_digest(note), edge)
             return head
 
     def _next(self, leaves: Sequence[Leaves]) -> tuple[bytes, Head, Edge]:
         top = self._top = self._load()
         index = top.head.index + 1 if top.head else 0
         now = self._clock()
-        signer = signer_for(self._ledger, self._keys_dir, self._name, (f"{now:%Y-%m-%d}", index))
+        signer = signer_for(self._store, self._name, (f"{now:%Y-%m-%d}", index))
         edge = top.edge.copy()
         leaves = [part.past(self._ends.get(part.chain, 0)) for part in leaves]
         for part in leaves:
@@ -154,27 +134,25 @@ class Sealer:
         return sign(head.text(), self._name, signer.key), head, edge
 
     def _publish(self, note: bytes, head: Head, edge: Edge) -> Head:
-        publish(head_path(self._ledger, head.index), note)
+        self._store.publish_head(SealedNote(head.index, note, hint_of(edge)))
         self._top = _Top(head, note_digest(note), edge)
-        with contextlib.suppress(OSError):  # a hint; the checkpoint stands without it
-            save_hint(self._ledger, edge)
         return head
 
     def _load(self) -> _Top:
         """The newest checkpoint on the disk, with the tree it commits to."""
-        newest, known = newest_index(self._ledger), self.newest_index
+        newest, known = self._store.newest_index(), self.newest_index
         if newest < known:
             raise LedgerUnwritable("a checkpoint has gone; run `ringfence audit verify`")
         if newest == known:
             return self._top
         if known >= 0:
             self._note_ends(known + 1, newest)
-        note = head_path(self._ledger, newest).read_bytes()
+        note = self._store.head_note(newest)
         try:
             head = read_head(text_of(note))
         except BadNote:
             raise LedgerUnwritable("the newest checkpoint cannot be read") from None
-        edge = edge_at(self._ledger, head)
+        edge = edge_at(self._store, head)
         if edge is None or head.index != newest:
             raise LedgerUnwritable("the sealed log does not add up; run `ringfence audit verify`")
         return _Top(head, note_digest(note), edge)
@@ -185,10 +163,5 @@ class Sealer:
         """
         for index in range(first, last + 1):
             with contextlib.suppress(BadNote):
-                head = read_head(text_of(head_path(self._ledger, index).read_bytes()))
+                head = read_head(text_of(self._store.head_note(index)))
                 self._ends.update({run.chain: run.end for run in head.runs})
-
-
-def locked_ledger(ledger: Path) -> AbstractContextManager[None]:
-    """Hold the lock that every process of a ledger shares; for sealing, opening and adopting."""
-    return locked(ledger / TLOG)

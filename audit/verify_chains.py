@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from errno import ENOENT
 from pathlib import Path
@@ -10,7 +11,17 @@ from typing import Final
 from audit.chain import GENESIS, BadLine, digest, read_line
 from audit.merkle import leaf_hash
 from audit.replay import WAL
+from audit.retention import KINDS as RETENTION_KINDS
+from audit.segments import (
+    BadSegment,
+    Segment,
+    chain_folders,
+    read_segment,
+    removed_leaf,
+    segments_of,
+)
 from audit.sinks.file import SUFFIX
+from audit.vault import ERASURE, Captured, captured_of, erased_of
 
 #: Honest limits of what a ledger can prove.
 LIMITS: Final = (
@@ -30,6 +41,23 @@ class Fault:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class PrunedSegment:
+    """A segment of which ``num_removed`` records have given way to their hashes.
+
+    Attributes:
+        file: its name within the ledger.
+        first: the number of its first record; ``end`` that after the last.
+        digest: ``sha256:…`` of the file.
+    """
+
+    file: str
+    first: int
+    end: int
+    digest: str
+    num_removed: int
+
+
 @dataclass(slots=True)
 class Report:
     """What a check found."""
@@ -47,6 +75,14 @@ class Report:
     exposed_s: float = 0.0
     longest_silence_s: float = 0.0
     key: str = ""
+    num_captured: int = 0
+    num_erased: int = 0
+    num_orphans: int = 0
+    unfinished_erasures: list[str] = field(default_factory=list)
+    num_removed: int = 0
+    removals: list[dict[str, str | int]] = field(default_factory=list)
+    unfinished_removals: list[str] = field(default_factory=list)
+    holds: list[str] = field(default_factory=list)
 
     @property
     def is_sound(self) -> bool:
@@ -69,6 +105,10 @@ class ChainFacts:
     newest_known_head: int = -1
     end: str | None = None
     is_torn: bool = False
+    captures: list[tuple[str, int, Captured]] = field(default_factory=list)
+    erasures: set[str] = field(default_factory=set)
+    pruned: list[PrunedSegment] = field(default_factory=list)
+    retention: list[tuple[int, dict[str, object]]] = field(default_factory=list)
 
 
 def read_chains(directory: Path, report: Report) -> dict[str, ChainFacts]:
@@ -81,10 +121,9 @@ def read_chains(directory: Path, report: Report) -> dict[str, ChainFacts]:
     if not wal.is_dir():
         raise FileNotFoundError(ENOENT, "it has no wal folder")
     chains = {}
-    for folder in sorted(path for path in wal.iterdir() if path.is_dir()):
-        if any(folder.glob(f"*{SUFFIX}")):  # a crash before the first line leaves an empty folder
-            report.num_chains += 1
-            chains[folder.name] = _ChainCheck(directory, folder, report).run()
+    for folder in chain_folders(wal):  # a crash before the first line leaves an empty folder
+        report.num_chains += 1
+        chains[folder.name] = _ChainCheck(directory, folder, report).run()
     return chains
 
 
@@ -96,31 +135,55 @@ class _ChainCheck:
         self._folder = folder
         self._report = report
         self._facts = ChainFacts(folder.name)
-        self._prev = GENESIS
+        self._prev: str | None = GENESIS  # None: the record before it was removed
         self._seq = 0
         self._intents: set[str] = set()
         self._closed_intents: set[str] = set()
         self._last_kind = ""
 
     def run(self) -> ChainFacts:
-        segments = sorted(self._folder.glob(f"*{SUFFIX}"))
+        segments = segments_of(self._folder)
         for segment in segments:
             if segment.stem != f"{self._seq:012d}":
-                self._fault(segment, 0, f"the segment should begin with record {self._seq}")
-            self._segment(segment, is_last=segment is segments[-1])
+                self._fault(segment.path, 0, f"the segment should begin with record {self._seq}")
+            try:
+                now, data = read_segment(segment)
+            except BadSegment:
+                self._fault(segment.path, 0, "it cannot be unpacked")
+                continue
+            self._segment(now, data, is_last=segment is segments[-1])
         self._report.open_intents += len(self._intents - self._closed_intents)
-        self._report.open_chains += self._last_kind != "chain.closed"
+        is_closed = self._last_kind == "chain.closed" or (segments and segments[-1].is_pruned)
+        self._report.open_chains += not is_closed
         return self._facts
 
-    def _segment(self, segment: Path, *, is_last: bool) -> None:
-        *lines, tail = segment.read_bytes().split(b"\n")
+    def _segment(self, segment: Segment, data: bytes, *, is_last: bool) -> None:
+        *lines, tail = data.split(b"\n")
+        first, num_removed = self._seq, 0
         for number, line in enumerate(lines, start=1):
-            self._line(segment, number, line)
-        if tail and is_last and self._last_kind != "chain.closed":
+            if segment.is_pruned and (leaf := removed_leaf(line)) is not None:
+                self._removed(leaf)
+                num_removed += 1
+            else:
+                self._line(segment.path, number, line)
+        if segment.is_pruned:
+            digest_ = f"sha256:{hashlib.sha256(data).hexdigest()}"
+            self._facts.pruned.append(
+                PrunedSegment(self._name(segment.path), first, self._seq, digest_, num_removed)
+            )
+        is_open = segment.suffix == SUFFIX and self._last_kind != "chain.closed"
+        if tail and is_last and is_open:
             self._facts.is_torn = True
-            self._report.torn_tails.append(str(segment.relative_to(self._root)))
+            self._report.torn_tails.append(self._name(segment.path))
         elif tail:
-            self._fault(segment, len(lines) + 1, "bytes after the last whole line")
+            self._fault(segment.path, len(lines) + 1, "bytes after the last whole line")
+
+    def _removed(self, leaf: bytes) -> None:
+        """A record of which the hash alone is left; whether that is on record is seen later."""
+        self._facts.hashes.append(leaf)
+        self._facts.times.append("")
+        self._prev = None
+        self._seq += 1
 
     def _line(self, segment: Path, number: int, line: bytes) -> None:
         time = ""
@@ -139,7 +202,7 @@ class _ChainCheck:
         self._report.num_records += 1
 
     def _links(self, segment: Path, number: int, members: dict[str, object]) -> None:
-        if members.get("prev") != self._prev:
+        if self._prev is not None and members.get("prev") != self._prev:
             self._fault(segment, number, "the record before it is not the one it was written after")
         if members.get("seq") != self._seq:
             self._fault(segment, number, f"a record stands where record {self._seq} should")
@@ -163,6 +226,12 @@ class _ChainCheck:
         if kind == "egress.intent":
             self._intents.add(str(members.get("id")))
             facts.first_intent = self._seq if facts.first_intent is None else facts.first_intent
+            if (captured := captured_of(members)) is not None:
+                facts.captures.append((self._name(segment), number, captured))
+        if kind == ERASURE and (ref := erased_of(members)) is not None:
+            facts.erasures.add(ref)
+        if kind in RETENTION_KINDS:
+            facts.retention.append((self._seq, members))
         if kind == "egress.outcome":
             intent = str(members.get("intent_id"))
             if intent not in self._intents:
@@ -172,4 +241,7 @@ class _ChainCheck:
             self._closed_intents.add(intent)
 
     def _fault(self, path: Path, line: int, problem: str) -> None:
-        self._report.fault(str(path.relative_to(self._root)), line, problem)
+        self._report.fault(self._name(path), line, problem)
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self._root))

@@ -21,6 +21,7 @@ from audit.checkpoint import (
 from audit.epochs import KEYS, Epoch, read_epochs, signed_head
 from audit.merkle import Edge
 from audit.note import BadNote, verifier_key
+from audit.places import Places
 from audit.verify_chains import ChainFacts, Report
 
 
@@ -54,14 +55,19 @@ def check_heads(
     chains: Mapping[str, ChainFacts],
     report: Report,
     outside: tuple[str | None, bytes | None],
-) -> None:
-    """Check ``checkpoints`` against ``chains`` and against what was kept elsewhere."""
+) -> Places:
+    """Check ``checkpoints`` against ``chains`` and against what was kept elsewhere.
+
+    Returns:
+        Where the records stand, as the checkpoints whose signatures hold say.
+    """
     check = _HeadCheck(checkpoints, chains, report)
     check.keys(outside[0])
     check.heads()
     check.ends()
     check.outside_head(outside[1])
     check.exposure()
+    return Places(check.signed)
 
 
 class _HeadCheck:
@@ -80,6 +86,7 @@ class _HeadCheck:
         self._owed: dict[str, int] = {}
         self._last: Head | None = None
         self._last_digest = NO_HEAD
+        self.signed: list[Head] = []
 
     def keys(self, wanted: str | None) -> None:
         """Read the public keys and hold the first against the one kept elsewhere."""
@@ -116,6 +123,7 @@ class _HeadCheck:
             self._grow(head)
             self._note_silence(head)
             self._last = head
+            self.signed.append(head)
 
     def ends(self) -> None:
         """Check what must be sealed, and that no checkpoint that a line knew of has gone."""

@@ -11,14 +11,14 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from audit.chain import GENESIS, Frame, digest, make_line
-from audit.errors import AuditError, LedgerUnwritable
+from audit.chain import GENESIS, Frame, digest, make_line, read_line
+from audit.errors import AuditError, ChainLost, LedgerUnwritable
 from audit.merkle import leaf_hash
 from audit.sealer import Leaves
 from audit.sinks.sink import AuditSink
@@ -69,6 +69,8 @@ class ChainWriter:
         self._head = head
         self._queue: queue.Queue[Entry | None] = queue.Queue(MAX_WAITING)
         self._failed = False
+        self._lost = False
+        self._refused_intents: list[Entry] = []
         self._closed = False
         self._lock = threading.Lock()  # over what the sealer and callers share with the thread
         self._unsealed: list[bytes] = []
@@ -80,6 +82,22 @@ class ChainWriter:
     def is_healthy(self) -> bool:
         """Whether the last group could be made durable and there is room for more."""
         return not (self._failed or self._closed or self._queue.full() or self._is_unsealed_full())
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another writer went on with the chain: it wants a new one."""
+        return self._lost
+
+    @property
+    def chain(self) -> str:
+        """The chain's name."""
+        return self._head.chain
+
+    def probe(self) -> None:
+        """After a fault: find out whether the sink takes records again, though nobody asks."""
+        if self._failed and self._queue.empty():
+            with contextlib.suppress(LedgerUnwritable):
+                self.submit(Entry("ledger.back", f"rec_back_{self._head.next_seq}", {"detail": {}}))
 
     @property
     def num_unsealed(self) -> int:
@@ -119,8 +137,8 @@ class ChainWriter:
             self._queue.put(None)
             self._thread.join()
 
-    def last_line(self, entry: Entry) -> tuple[Leaves, Callable[[], None]]:
-        """After `stop`: what is to be sealed with ``entry`` as last line, and the way to write it.
+    def last_line(self, entry: Entry) -> tuple[Leaves, AuditSink, bytes]:
+        """After `stop`: what is to be sealed with ``entry`` as last line, where to, and the line.
 
         Raises:
             LedgerUnwritable: the last group failed; the chain is left to the next start.
@@ -130,7 +148,7 @@ class ChainWriter:
         line = frame_line(entry, self._head)
         before = self.unsealed()
         leaves = Leaves(before.chain, before.first, (*before.hashes, leaf_hash(line)))
-        return leaves, lambda: self._sink.append([line])
+        return leaves, self._sink, line
 
     def close(self) -> None:
         """Write what waits, then let go of the chain."""
@@ -156,15 +174,21 @@ class ChainWriter:
                 break
 
     def _write(self, group: Sequence[Entry]) -> None:
-        lines, head, taken = self._lines(group)
+        taken: Sequence[Entry] = group
         try:
+            if self._failed:
+                self._take_over(self._sink.landed())
+            lines, head, taken = self._lines(group)
             if lines:
                 self._sink.append(lines)
         except LedgerUnwritable as error:
             self._failed = True
+            self._lost = self._lost or isinstance(error, ChainLost)
             for entry in taken:
-                entry.done.set_exception(LedgerUnwritable(str(error)))
+                if entry.done.running() or entry.done.set_running_or_notify_cancel():
+                    entry.done.set_exception(LedgerUnwritable(str(error)))
             return
+        self._refused_intents = [] if lines else self._refused_intents
         hashes = [leaf_hash(line) for line in lines]
         with self._lock:
             self._head = replace(head, sealed=max(head.sealed, self._head.sealed))
@@ -173,13 +197,32 @@ class ChainWriter:
         for entry in taken:
             entry.done.set_result(None)
 
+    def _take_over(self, landed: Sequence[bytes]) -> None:
+        """Go on behind lines that stand although they were refused; nothing left on their account,
+        and their intents are closed so.
+        """
+        for line in landed:
+            members = read_line(line)
+            if members["kind"] == "egress.intent":
+                names = ("decision_id", "attempt")
+                ids = {"intent_id": members["id"], **{name: members[name] for name in names}}
+                ending = {**ids, "sent": "no", "error_type": "refused"}
+                self._refused_intents.append(
+                    Entry("egress.outcome", f"out_{members['id']}", ending)
+                )
+        with self._lock:
+            for line in landed:
+                self._head = advance(self._head, line)
+            self._unsealed += [leaf_hash(line) for line in landed]
+
     def _lines(self, group: Sequence[Entry]) -> tuple[list[bytes], ChainHead, list[Entry]]:
         """The lines of a group; a record that cannot be framed is refused by itself."""
         head, lines, taken = self._head, [], []
         if self._failed:
-            recovery = Entry("recovery", f"rec_{head.next_seq}", {"reason": "write_failed"})
-            lines.append(frame_line(recovery, head))
-            head = _advance(head, lines[-1])
+            recovery = Entry("recovery", recovery_id(head), {"reason": "write_failed"})
+            for own in (recovery, *self._refused_intents):
+                lines.append(frame_line(own, head))
+                head = advance(head, lines[-1])
         for entry in group:
             if not entry.done.set_running_or_notify_cancel():
                 continue  # whoever asked for it is gone
@@ -190,7 +233,7 @@ class ChainWriter:
                 continue
             lines.append(line)
             taken.append(entry)
-            head = _advance(head, line)
+            head = advance(head, line)
         return (lines, head, taken) if taken else ([], self._head, [])
 
 
@@ -225,12 +268,18 @@ def append_now(
     lines = []
     for entry in entries:
         lines.append(frame_line(entry, head))
-        head = _advance(head, lines[-1])
+        head = advance(head, lines[-1])
     sink.append(lines)
     return head, tuple(leaf_hash(line) for line in lines)
 
 
-def _advance(head: ChainHead, line: bytes) -> ChainHead:
+def recovery_id(head: ChainHead) -> str:
+    """The id of the `recovery` that comes next at ``head``: no other chain has it."""
+    return f"rec_{head.chain.removeprefix('c_')}_{head.next_seq}"
+
+
+def advance(head: ChainHead, line: bytes) -> ChainHead:
+    """Where the chain stands after ``line``."""
     return replace(head, next_seq=head.next_seq + 1, prev=digest(line))
 
 

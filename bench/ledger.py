@@ -1,6 +1,6 @@
 """Measures the ledger on this machine's disk: intents a second, latency, verification, query.
 
-python -m bench.ledger [--folder DIR] [--seconds 5] [--records 1000000]
+python -m bench.ledger [--folder DIR] [--seconds 5] [--records 1000000] [--postgres URL]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from audit.ledger import Ledger
 from audit.query import Filter, query
 from audit.record import IntentRecord, TransferRecord
+from audit.stores.address import open_store
 from audit.verify import verify
 
 _ORIGIN = "https://cloud.example:443"
@@ -60,6 +61,16 @@ async def _fill(ledger: Ledger, num_records: int) -> None:
         await asyncio.gather(*(ledger.event("config", {"setting": "value"}) for _ in range(1000)))
 
 
+async def _run_postgres(url: str, folder: Path, seconds: float) -> None:
+    ledger = await asyncio.to_thread(
+        lambda: Ledger.open_store(open_store(url, folder, folder / "keys"))
+    )
+    print("PostgreSQL:")
+    await _measure(ledger, 1, seconds)
+    await _measure(ledger, 64, seconds)
+    await ledger.close()
+
+
 async def _run(folder: Path, seconds: float, num_records: int) -> None:
     ledger = Ledger.open(folder / "speed", keys_dir=folder / "keys")
     await _measure(ledger, 1, seconds)
@@ -82,12 +93,15 @@ def main() -> None:
     """Run the measurements in a folder that is removed afterwards."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where to write; the disk that is measured")
+    parser.add_argument("--postgres", help="measure a ledger at this URL too; it is written to")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--records", type=int, default=1_000_000)
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ringfence-bench-", dir=args.folder))
     try:
         asyncio.run(_run(folder, args.seconds, args.records))
+        if args.postgres:
+            asyncio.run(_run_postgres(args.postgres, folder, args.seconds))
     finally:
         shutil.rmtree(folder)
 

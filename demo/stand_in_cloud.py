@@ -58,6 +58,49 @@ def completion(text: str, model: str) -> bytes:
     return json.dumps(answer).encode()
 
 
+def response(text: str, model: str) -> bytes:
+    """A response that says ``text``."""
+    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    message = {
+        "id": "msg_standin",
+        "type": "message",
+        "status": "completed",
+        "role": "assistant",
+        "content": [part],
+    }
+    answer = {
+        "id": "resp_standin",
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": "completed",
+        "error": None,
+        "incomplete_details": None,
+        "model": model,
+        "output": [message],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "store": False,
+        "usage": {"input_tokens": 20, "output_tokens": 9, "total_tokens": 29},
+    }
+    return json.dumps(answer).encode()
+
+
+def answer_to(path: str, model: str) -> bytes:
+    """A well-behaved answer to a request for ``path``."""
+    usage = {"prompt_tokens": 20, "completion_tokens": 9, "total_tokens": 29}
+    head = {"id": "standin", "created": int(time.time()), "model": model, "usage": usage}
+    if path.endswith("/embeddings"):
+        vector = {"object": "embedding", "index": 0, "embedding": [0.6, 0.8]}
+        return json.dumps({**head, "object": "list", "data": [vector]}).encode()
+    if path.endswith("/chat/completions"):
+        return completion(ANSWER, model)
+    if path.endswith("/responses"):
+        return response(ANSWER, model)
+    choice = {"index": 0, "text": ANSWER, "logprobs": None, "finish_reason": "stop"}
+    return json.dumps({**head, "object": "text_completion", "choices": [choice]}).encode()
+
+
 @dataclass
 class StandInCloud:
     """The server; use it as a context manager.
@@ -130,7 +173,8 @@ def _handler_of(cloud: StandInCloud) -> type[BaseHTTPRequestHandler]:
             time.sleep(reply.delay_s)
             payload = reply.body
             if payload is None:
-                payload = completion(ANSWER, json.loads(body or b"{}").get("model", "none"))
+                model = json.loads(body or b"{}").get("model", "none")
+                payload = answer_to(self.path, model)
             self.send_response(reply.status)
             for name, value in reply.headers:
                 self.send_header(name, value)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from audit.replay import WAL
-from audit.sinks.file import SUFFIX
+from audit.segments import Segment, all_segments, read_segment
 from proxy.local.ask import Told
 
 #: Files of the ledger to look into, newest first: one for each server process, and some to spare.
@@ -32,9 +32,9 @@ def explain(told: Told, ledger_dir: Path) -> str:
 def recorded_route(ledger_dir: Path, decision_id: str) -> dict[str, str]:
     """Route, reason and confidence of a decision, from its record; empty if it is not there."""
     try:
-        files = sorted((ledger_dir / WAL).glob(f"*/*{SUFFIX}"), key=_changed_at, reverse=True)
-        for path in files[:_MAX_FILES]:
-            for line in reversed(path.read_bytes().splitlines()):
+        segments = sorted(all_segments(ledger_dir / WAL), key=_changed_at, reverse=True)
+        for segment in segments[:_MAX_FILES]:
+            for line in reversed(read_segment(segment)[1].splitlines()):
                 if b'"kind":"decision"' in line and decision_id.encode() in line:
                     record = json.loads(line)
                     if record["decision_id"] == decision_id:
@@ -52,5 +52,5 @@ def _route(routing: dict[str, object]) -> dict[str, str]:
     return said
 
 
-def _changed_at(path: Path) -> float:
-    return path.stat().st_mtime
+def _changed_at(segment: Segment) -> float:
+    return segment.path.stat().st_mtime

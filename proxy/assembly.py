@@ -6,39 +6,67 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from audit.capture_keys import BadCaptureKey, load_public_key
 from audit.errors import AuditError
 from audit.keys import load_or_make_key
 from audit.ledger import Ledger
+from audit.stores.address import open_store
+from audit.vault import VAULT, Vault
 from proxy import __version__
-from proxy.api.app import create_app
+from proxy.api.app import Rooms, Watch, create_app
 from proxy.api.auth import KeyTable
+from proxy.api.batch import Batches
+from proxy.api.batch_lines import Limits as BatchLimits
+from proxy.api.batch_runner import BatchRunner, Pace
+from proxy.api.conversations import Conversations
+from proxy.api.files import Files
+from proxy.api.once import Once
 from proxy.egress.attempt import CloudTier
+from proxy.egress.budgets import BudgetStore, load_budgets
 from proxy.egress.cloud import OpenAICloud
 from proxy.egress.limit import AttemptLimit
+from proxy.egress.spending import Spending
 from proxy.egress.transport import Door
-from proxy.errors import ProxyError, SettingsError
+from proxy.errors import PolicyError, ProxyError, SettingsError
+from proxy.inspection.files import Ocr
 from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import ProcessInspector
+from proxy.local.backend import LocalBackend
 from proxy.local.openai_http import OpenAIHTTPBackend
+from proxy.local.tier import LocalTier
 from proxy.logs import configure_logs
-from proxy.notices import Notices
+from proxy.metrics import Metrics, State
+from proxy.notices import Notices, approved_detail, record_refusal, retention_detail
+from proxy.objects import ObjectStore
 from proxy.pins import PinStore
-from proxy.pipeline import AUTO_MODEL, Parts, Pipeline
+from proxy.pipeline import Parts, Pipeline
+from proxy.policy.approval import approval_for
 from proxy.policy.model import Policy
+from proxy.policy.refusal import PolicyRefused, Rejection
 from proxy.policy.reload import PolicyKeeper, Reload
+from proxy.policy.staging import StageKeeper
 from proxy.policy.switch import EgressSwitch
-from proxy.routing.logprob import MeanLogprobEstimator
+from proxy.prices import load_prices
+from proxy.routing.calibration import Calibration, calibration_in_force, is_old
+from proxy.routing.catalog import build_estimator, threshold_of
+from proxy.routing.doom import EarlyExit
+from proxy.routing.drift import DriftWatch, Expected
+from proxy.routing.estimator import ConfidenceEstimator
+from proxy.routing.route import Modes
 from proxy.settings import Settings, load_settings
-from proxy.types import Request, Response
+from proxy.types import AUTO_MODEL, Request, Response
 
 log = structlog.get_logger()
 
 _NO_KEY = "none: local-only (no OPENAI_API_KEY)"
+_NO_CLOUD = "none in the policy"
+_SHADOW = "none: in the shadow (RINGFENCE_ROUTING_MODE)"
 
 
 class Proxy:
@@ -46,23 +74,49 @@ class Proxy:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._keeper = PolicyKeeper(settings.policy_file, self._reloaded)
+        self._metrics = Metrics(__version__)
+        self._vault = _open_vault(settings)
+        self._approval = approval_for(settings)
+        self._keeper = self._open_policy()
+        self._stage = StageKeeper(settings.data_dir, self.policy, self._approval)
         self._switch = EgressSwitch(settings.data_dir)
         self._notices: Notices | None = None
         self._keys = KeyTable.load(settings.keys_file)
         self._pipeline: Pipeline | None = None
         self._ledger: Ledger | None = None
-        self._local: OpenAIHTTPBackend | None = None
+        self._local: LocalTier | None = None
+        self._objects: ObjectStore | None = None
+        self._rooms = Rooms(
+            Conversations(self, lambda: self._objects, settings.max_body_bytes),
+            Files(lambda: self._objects),
+            Batches(lambda: self._objects),
+            Once(lambda: self._objects, settings.request_timeout_s),
+        )
+
+    @property
+    def _in_shadow(self) -> bool:
+        """Whether nothing may leave, whatever policy says; then there is no cloud tier at all."""
+        return self._settings.routing_mode == "shadow"
+
+    def _open_policy(self) -> PolicyKeeper:
+        """The policy in force; a refusal is on the record."""
+        settings = self._settings
+        try:
+            return PolicyKeeper(settings.policy_file, self._reloaded, self._approval)
+        except PolicyError as error:
+            reason = error.reason if isinstance(error, PolicyRefused) else Rejection.UNUSABLE
+            record_refusal(lambda: _open_ledger(settings, settings.data_dir / "keys"), reason)
+            raise
 
     @property
     def app(self) -> ASGIApp:
         """The ASGI app; its lifespan opens and closes the parts."""
         return create_app(
-            self,
+            self._rooms,
             settings=self._settings,
             keys=self._keys,
             models=self.models,
-            readiness=self.missing,
+            watch=Watch(self.missing, self._metrics),
             lifespan=self._lifespan,
         )
 
@@ -79,7 +133,8 @@ class Proxy:
     def models(self) -> Sequence[str]:
         """The model names a client may ask for; ``ringfence`` leaves the choice to the proxy."""
         cloud = [m for d in self.policy().content.destinations for m in d.models]
-        return tuple(dict.fromkeys((AUTO_MODEL, self._settings.local_model, *cloud)))
+        home = (self._settings.local_model, self._settings.embedding_model)
+        return tuple(dict.fromkeys((AUTO_MODEL, *home, *cloud)))
 
     async def missing(self) -> Sequence[str]:
         """What is missing before the proxy can answer."""
@@ -109,65 +164,119 @@ class Proxy:
         settings = self._settings
         keys_dir = settings.data_dir / "keys"
         # 1. the record: without one, nothing else is worth opening
-        self._ledger = Ledger.open(settings.ledger_dir, keys_dir=keys_dir)
+        self._ledger = await asyncio.to_thread(_open_ledger, settings, keys_dir, self._vault)
         stack.push_async_callback(self._ledger.close)
         # 2. the detectors, in processes of their own
         inspector = ProcessInspector(
             num_workers=settings.inspection_workers,
             timeout_s=settings.inspection_timeout_s,
-            config=DetectorConfig(settings.languages, settings.token_model_dir),
+            config=DetectorConfig(settings.languages, settings.token_model_dir, Ocr(settings.ocr)),
         )
         stack.push_async_callback(inspector.aclose)
         await inspector.start()
-        # 3. what pinned exchanges said
-        pins = PinStore(
-            settings.data_dir / "pins.sqlite3",
-            load_or_make_key(keys_dir / "pins.key"),
-            settings.pin_ttl_s,
-        )
+        # 3. what pinned exchanges said, and what clients want kept
+        pin_key = load_or_make_key(keys_dir / "pins.key")
+        pins = PinStore(settings.data_dir / "pins.sqlite3", pin_key, settings.pin_ttl_s)
         stack.callback(pins.close)
+        self._objects = ObjectStore(
+            settings.data_dir / "objects.sqlite3",
+            load_or_make_key(keys_dir / "objects.key"),
+            settings.stored_ttl_s,
+        )
+        stack.callback(self._objects.close)
         # 4. the two tiers
         self._local = self._open_local()
         stack.push_async_callback(self._local.aclose)
         cloud = self._open_cloud(self._ledger, stack)
         # 5. the flow over them
+        calibration = calibration_in_force(settings)
         parts = Parts(
             inspector=inspector,
             policy=self.policy,
             models=self.models,
             local=self._local,
             local_model=settings.local_model,
-            estimator=MeanLogprobEstimator(settings.confidence_threshold),
+            estimator=self._open_estimator(self._local, calibration),
+            drift=_open_drift(settings, calibration, self._metrics),
+            early=_open_early(settings, calibration, self._local),
             ledger=self._ledger,
             pins=pins,
             cloud=cloud,
+            metrics=self._metrics,
+            staged=self._stage.current,
+            modes=Modes(self._in_shadow, frozenset(settings.cloud_first_apps)),
         )
         await self._say_start(self._ledger, cloud)
         # 6. what may change while it runs
         self._notices = Notices(self._ledger)
         _run(self._keeper.watch(), stack)
+        _run(self._stage.watch(self._notices.staged), stack)
         _run(self._notices.watch(self._switch), stack)
+        _run(self._show_state(self._ledger), stack)
+        _run(self._notices.learn(self._local, settings.local_model), stack)
+        # 7. what runs beside live requests, and ends first
+        _run(self._open_batches().run(self._objects, settings.data_dir / "batches"), stack)
         return parts
 
+    def _open_batches(self) -> BatchRunner:
+        settings, rooms = self._settings, self._rooms
+        limits = BatchLimits(settings.max_body_bytes, settings.max_json_depth)
+        pace = Pace(settings.batch_concurrency, settings.request_timeout_s, limits)
+        return BatchRunner(rooms.conversations, rooms.batches, rooms.files, self._keys, pace)
+
+    async def _show_state(self, ledger: Ledger, interval_s: float = 1.0) -> None:
+        """Set the gauges again and again; each process shows its own, whoever is asked."""
+        while True:
+            policy, staged = self.policy(), self._stage.current()
+            state = State(
+                policy_is_current=self._keeper.healthy,
+                policy_loaded_at=policy.loaded_at.timestamp(),
+                policy_revision=policy.content.revision,
+                policy_staged_until=staged.order.until.timestamp() if staged else 0.0,
+                egress_is_on=self._switch.is_on(),
+                ledger_is_writable=ledger.writable,
+            )
+            self._metrics.show(state)
+            await asyncio.sleep(interval_s)
+
     def _reloaded(self, reload: Reload) -> None:
+        self._metrics.reloaded(reload.reason.value if reload.reason else "loaded")
         if self._notices is not None:
             self._notices.reloaded(reload)
 
-    def _open_local(self) -> OpenAIHTTPBackend:
+    def _open_local(self) -> LocalTier:
         settings = self._settings
         if settings.local_base_url is None:
             raise SettingsError("no local endpoint: `ringfence serve` starts the embedded one")
         key = settings.local_api_key
-        return OpenAIHTTPBackend(
-            settings.local_base_url,
-            settings.local_model,
-            api_key=key.get_secret_value() if key else None,
-            timeout_s=settings.local_timeout_s,
+
+        def endpoint(url: str, model: str) -> OpenAIHTTPBackend:
+            return OpenAIHTTPBackend(
+                url,
+                model,
+                api_key=key.get_secret_value() if key else None,
+                timeout_s=settings.local_timeout_s,
+            )
+
+        vectors = settings.embedding_base_url or settings.local_base_url
+        return LocalTier(
+            endpoint(settings.local_base_url, settings.local_model),
+            {"embeddings": endpoint(vectors, settings.embedding_model)},
+        )
+
+    def _open_estimator(
+        self, local: LocalBackend, calibration: Calibration | None
+    ) -> ConfidenceEstimator:
+        settings = self._settings
+        if calibration is not None and is_old(calibration):
+            log.warning("calibration_is_old", code=calibration.id)
+        return build_estimator(
+            settings.estimator, settings.confidence_threshold, local, calibration
         )
 
     def _open_cloud(self, ledger: Ledger, stack: AsyncExitStack) -> CloudTier | None:
         settings = self._settings
-        if settings.cloud_api_key is None:
+        if settings.cloud_api_key is None or self._in_shadow:
             return None
         door = Door(ca_file=settings.cloud_ca_file)
         stack.push_async_callback(door.aclose)
@@ -177,7 +286,8 @@ class Proxy:
             timeout_s=settings.cloud_timeout_s,
         )
         limit = AttemptLimit(settings.max_cloud_requests_per_minute)
-        tier = CloudTier(backend, ledger, limit, self._switch.is_on)
+        spending = _open_spending(settings, self._metrics, stack)
+        tier = CloudTier(backend, ledger, limit, self._switch.is_on, self._metrics, spending)
         stack.push_async_callback(tier.aclose)
         return tier
 
@@ -185,7 +295,12 @@ class Proxy:
         """Put the start on the record and in the log."""
         policy = self.policy()
         content = policy.content
-        await ledger.event("policy.loaded", {"digest": policy.digest, "revision": content.revision})
+        kept = retention_detail(content.record.retention_days)
+        loaded = {"digest": policy.digest, "revision": content.revision, **kept}
+        await ledger.event("policy.loaded", loaded)
+        if self._keeper.approved is not None:
+            detail = approved_detail(policy.digest, self._keeper.approved)
+            await ledger.event("policy.approved", detail)
         await ledger.event("start", {"version": __version__, "cloud": cloud is not None})
         destinations = ", ".join(d.id for d in content.destinations)
         log.info(
@@ -197,8 +312,55 @@ class Proxy:
             revision=content.revision,
             policy_digest=policy.digest[:19],
             local=self._settings.local_model,
-            cloud=(destinations or "none in the policy") if cloud else _NO_KEY,
+            cloud=_SHADOW if self._in_shadow else (destinations or _NO_CLOUD) if cloud else _NO_KEY,
         )
+
+
+def _open_ledger(settings: Settings, keys_dir: Path, vault: Vault | None = None) -> Ledger:
+    url = settings.ledger_url.get_secret_value() if settings.ledger_url else None
+    return Ledger.open_store(open_store(url, settings.ledger_dir, keys_dir), vault=vault)
+
+
+def _open_spending(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> Spending:
+    """Prices, and the budgets where there are any; closed after the cloud tier."""
+    prices = load_prices(settings.prices_file)
+    if settings.budgets_file is None:
+        return Spending(prices, metrics=metrics)
+    budgets = load_budgets(settings.budgets_file)
+    store = BudgetStore(settings.data_dir / "budgets.sqlite3", budgets)
+    stack.callback(store.close)
+    return Spending(prices, store, budgets.max_output_tokens, metrics)
+
+
+def _open_early(
+    settings: Settings, calibration: Calibration | None, local: LocalTier
+) -> EarlyExit | None:
+    if not settings.early_exit:
+        return None
+    given = calibration.threshold if calibration else settings.confidence_threshold
+    return EarlyExit(local, settings.estimator, threshold_of(settings.estimator, given))
+
+
+def _open_drift(
+    settings: Settings, calibration: Calibration | None, metrics: Metrics
+) -> DriftWatch | None:
+    if calibration is None:
+        return None
+    made = calibration
+    expected = Expected(made.spread_bounds, made.spread_shares, made.expected_share)
+    if settings.early_exit:
+        expected = expected.above(made.threshold)
+    return DriftWatch(expected, metrics)
+
+
+def _open_vault(settings: Settings) -> Vault | None:
+    if settings.capture_key_file is None:
+        return None
+    try:
+        key = load_public_key(settings.capture_key_file)
+    except BadCaptureKey as error:
+        raise SettingsError(f"RINGFENCE_CAPTURE_KEY_FILE: {error}") from None
+    return Vault(settings.ledger_dir / VAULT, key)
 
 
 def _run(work: Coroutine[None, None, None], stack: AsyncExitStack) -> None:

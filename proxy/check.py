@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from typing import Literal
 
+from audit.errors import AuditError
+from audit.stores.address import excess_rights
+from proxy.egress.budgets import load_budgets
 from proxy.errors import ProxyError
 from proxy.local.model import is_ready
 from proxy.local.openai_http import OpenAIHTTPBackend
+from proxy.local.probe import Abilities
 from proxy.policy.lint import lint
+from proxy.policy.model import Policy
+from proxy.policy.refusal import PolicyRefused
+from proxy.policy.signature import signers, trusted_keys
 from proxy.policy.source import FilePolicySource
 from proxy.policy.switch import EgressSwitch
+from proxy.prices import load_prices
+from proxy.routing.calibration import calibration_in_force, is_old
+from proxy.routing.catalog import threshold_of
+from proxy.routing.signals import SIGNALS
 from proxy.settings import Settings
 
 
@@ -30,14 +42,11 @@ async def run_checks(settings: Settings) -> tuple[Remark, ...]:
         Remark("good", "listens on", f"{settings.host}:{settings.port}"),
         _keys(settings),
         *_policy(settings),
-        _data(settings),
-        await _local(settings),
+        await asyncio.to_thread(_data, settings),
+        *await _local(settings),
         _cloud(settings),
-        Remark(
-            "note",
-            "confidence",
-            f"mean_logprob below {settings.confidence_threshold} escalates; not calibrated",
-        ),
+        _costs(settings),
+        _confidence(settings),
     )
 
 
@@ -60,13 +69,29 @@ def _policy(settings: Settings) -> tuple[Remark, ...]:
     named = f"{content.pack} revision {content.revision}, {policy.digest[:19]}"
     return (
         Remark("good", "policy", named),
+        *_signatures(settings, policy),
         Remark("good", "would refuse or keep", rules or "nothing: no rules"),
         Remark("good", "otherwise", policy.fallback.default.value),
         *(Remark("note", "policy lint", advice) for advice in lint(settings.policy_file)),
     )
 
 
+def _signatures(settings: Settings, policy: Policy) -> tuple[Remark, ...]:
+    trust, problem, persons = settings.policy_trust_dir, "", ""
+    if trust is None:
+        return (Remark("note", "signatures", "none asked: no RINGFENCE_POLICY_TRUST_DIR"),)
+    try:
+        persons = ", ".join(signers(policy, settings.policy_file, trusted_keys(trust)))
+    except PolicyRefused as error:
+        problem = f"{error.reason.value}: {error.public_message}"
+    if problem:
+        return (Remark("bad", "signatures", problem),)
+    return (Remark("good", "signatures", f"of {persons}"),)
+
+
 def _data(settings: Settings) -> Remark:
+    if settings.ledger_url is not None:
+        return _database(settings.ledger_url.get_secret_value())
     folder = settings.data_dir
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -75,20 +100,103 @@ def _data(settings: Settings) -> Remark:
     return Remark("good", "records", f"{settings.ledger_dir}")
 
 
-async def _local(settings: Settings) -> Remark:
+def _database(url: str) -> Remark:
+    """Whether the ledger's database answers, and whether its role may do more than it must."""
+    problem = ""
+    try:
+        excess = excess_rights(url)
+    except AuditError as error:
+        problem = str(error)
+    if problem:
+        return Remark("bad", "records", f"{problem}: nothing leaves")
+    if excess:
+        return Remark("note", "records", f"PostgreSQL; its role may also {', '.join(excess)}")
+    return Remark("good", "records", "PostgreSQL, by a role that may only add")
+
+
+async def _local(settings: Settings) -> tuple[Remark, ...]:
     if settings.local_base_url is None:
         if is_ready(settings.model_dir):
-            return Remark("good", "local tier", f"embedded model in {settings.model_dir}")
-        return Remark("bad", "local tier", "no embedded model: run `ringfence model pull`")
-    backend = OpenAIHTTPBackend(settings.local_base_url, settings.local_model, timeout_s=5.0)
+            return (Remark("good", "local tier", f"embedded model in {settings.model_dir}"),)
+        return (Remark("bad", "local tier", "no embedded model: run `ringfence model pull`"),)
+    backend = OpenAIHTTPBackend(settings.local_base_url, settings.local_model, timeout_s=20.0)
     reachable = await backend.probe()
+    found = await backend.learn() if reachable else None
     await backend.aclose()
-    if reachable:
-        return Remark("good", "local tier", f"{settings.local_base_url} answers")
-    return Remark("bad", "local tier", f"{settings.local_base_url} does not answer")
+    if not reachable:
+        says = f"{settings.local_base_url} does not answer"
+        return (Remark("bad", "local tier", says),)
+    return (
+        Remark("good", "local tier", f"{settings.local_base_url} answers"),
+        _logprobs(settings, found),
+    )
+
+
+def _logprobs(settings: Settings, found: Abilities | None) -> Remark:
+    if found is None:
+        return Remark("bad", "log-probabilities", "the model answers no chat completion in time")
+    if found.problem:
+        return Remark("bad", "log-probabilities", found.problem)
+    signal = SIGNALS.get(settings.estimator)
+    if signal is not None and signal.needs_top and not found.gives_top:
+        return Remark("bad", "log-probabilities", f"no alternatives: {signal.name} is unknown")
+    says = (
+        f"beside tools: {found.with_tools}; in streams: {found.with_stream}; "
+        f"alternatives: {'yes' if found.gives_top else 'no'}"
+    )
+    return Remark("good", "log-probabilities", says)
+
+
+def _confidence(settings: Settings) -> Remark:
+    problem = ""
+    try:
+        made = calibration_in_force(settings)
+        threshold = threshold_of(
+            settings.estimator, made.threshold if made else settings.confidence_threshold
+        )
+    except ProxyError as error:
+        problem = error.public_message
+    if problem:
+        return Remark("bad", "confidence", problem)
+    says = f"{settings.estimator} below {threshold:g} escalates; "
+    if made is None:
+        return Remark("note", "confidence", f"{says}not calibrated")
+    says += f"calibrated {made.made_at[:10]}: {made.goal} ({1 - made.delta:.0%} sure), {made.id}"
+    if is_old(made):
+        return Remark("note", "confidence", f"{says}; old, make it anew")
+    return Remark("good", "confidence", says)
+
+
+def _costs(settings: Settings) -> Remark:
+    if settings.prices_file is None:
+        return Remark("note", "costs", "unknown, without a budget: no RINGFENCE_PRICES_FILE")
+    problem, unpriced, too_small = "", list[str](), set[str]()
+    try:
+        prices = load_prices(settings.prices_file)
+        budgets = load_budgets(settings.budgets_file) if settings.budgets_file else None
+        for destination in FilePolicySource(settings.policy_file).load().content.destinations:
+            known = [prices.find(destination.id, model) for model in destination.models]
+            unpriced += [destination.id] if None in known else []
+            if budgets is not None:
+                too_small.update(*map(budgets.too_small, filter(None, known)))
+    except ProxyError as error:
+        problem = error.public_message
+    if problem:
+        return Remark("bad", "costs", problem)
+    says = [f"prices of {settings.prices_file}"]
+    says.append(f"budgets of {settings.budgets_file}" if budgets else "no budget")
+    if unpriced:
+        kept = ", which stay at home" if budgets else ""
+        says.append(f"models without a price{kept}: {', '.join(unpriced)}")
+    if too_small and budgets:
+        most = f"an answer of {budgets.max_output_tokens:,} tokens (max_output_tokens)"
+        says.append(f"too small for {most}, so nothing may leave: {', '.join(sorted(too_small))}")
+    return Remark("note" if unpriced or too_small else "good", "costs", "; ".join(says))
 
 
 def _cloud(settings: Settings) -> Remark:
+    if settings.routing_mode == "shadow":
+        return Remark("note", "cloud", "in the shadow: decided and recorded, nothing leaves")
     if settings.cloud_api_key is None:
         return Remark("note", "cloud", "local-only: no OPENAI_API_KEY")
     try:

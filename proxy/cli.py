@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from uvicorn.supervisors import Multiprocess
 
@@ -23,12 +24,15 @@ from proxy.check import Remark, run_checks
 from proxy.egress.cli import app as egress_app
 from proxy.errors import ProxyError
 from proxy.inspect_command import inspect_lines
+from proxy.learning.cli import app as learning_app
 from proxy.local.ask import ask
 from proxy.local.cli import app as model_app
 from proxy.local.embedded import EmbeddedServer
 from proxy.local.model import is_ready
 from proxy.logs import configure_logs
 from proxy.policy.cli import app as policy_app
+from proxy.routing.cli import app as routing_app
+from proxy.selfcheck.command import app as selfcheck_app
 from proxy.settings import Settings, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A privacy proxy for LLMs.")
@@ -36,6 +40,9 @@ app.add_typer(audit_app, name="audit")
 app.add_typer(egress_app, name="egress")
 app.add_typer(model_app, name="model")
 app.add_typer(policy_app, name="policy")
+app.add_typer(routing_app)
+app.add_typer(selfcheck_app)
+app.add_typer(learning_app)
 
 
 def main() -> None:
@@ -58,20 +65,31 @@ def serve_command() -> None:
             f"There is no local model in {settings.model_dir}. Run `ringfence model pull`, "
             "or name your own endpoint in RINGFENCE_LOCAL_BASE_URL."
         )
-    server = EmbeddedServer(settings.model_dir, settings.local_model, settings.embedded_port)
+    server = EmbeddedServer(
+        settings.model_dir,
+        settings.local_model,
+        settings.embedded_port,
+        settings.embedding_model_dir,
+    )
     with server:
         os.environ["RINGFENCE_LOCAL_BASE_URL"] = server.base_url
         _serve(load_settings())
 
 
 def _serve(settings: Settings) -> None:
-    if settings.workers == 1:
-        from proxy.assembly import Proxy
+    # Imported late: prometheus-client looks at this variable when it is first imported.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    from proxy.assembly import Proxy
+    from proxy.metrics import shared_folder
 
-        serve(Proxy(settings).app, settings)
+    proxy = Proxy(settings)  # what keeps it from starting is told once, not by each server process
+    if settings.workers == 1:
+        serve(proxy.app, settings)
         return
-    config = server_config("proxy.assembly:app", settings, factory=True)
-    Multiprocess(config, [config.bind_socket()]).run()
+
+    with shared_folder(settings.data_dir):
+        config = server_config("proxy.assembly:app", settings, factory=True)
+        Multiprocess(config, [config.bind_socket()]).run()
 
 
 @app.command("check")
@@ -130,5 +148,7 @@ def version_command() -> None:
 
 
 def _give_up(message: str) -> NoReturn:
-    Console(stderr=True, highlight=False).print(f"[red]ringfence:[/] {message}")
+    # A place in a file must stay one word, however long its path.
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[red]ringfence:[/] {escape(message)}")
     raise SystemExit(1)

@@ -5,7 +5,7 @@ ProxyError              code, http_status, public_message
 ├── PolicyError         start or reload: file, line, key, fix
 ├── RequestError        4xx: the client's request cannot be taken
 ├── InspectionError     503: the inspection could not run at all
-├── LocalBackendError   503: the local tier did not answer
+├── LocalBackendError   503: the local tier did not answer; 400: it cannot serve this request
 ├── EgressDenied        500: somebody asked the door for what the decision forbids; our bug
 └── CloudError          502, 504: status, provider code, upstream request id; never a body
 
@@ -15,6 +15,19 @@ An outcome is a value, a fault is an exception: a blocked request is a `Decision
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+#: Codes of faults that came before anything can have left, and that may pass.
+NOTHING_LEFT: Final = frozenset(
+    {
+        "inspection_unavailable",
+        "ledger_unwritable",
+        "local_unavailable",
+        "overloaded",
+        "starting",
+    }
+)
 
 
 class ProxyError(Exception):
@@ -86,17 +99,19 @@ class LocalBackendError(ProxyError):
     """The local tier did not answer.
 
     ``unable`` tells a request the local model cannot serve (tools, images, context length) from
-    a tier that is down.
+    a tier that is down. It is then the request's fault: a client that tries again only waits.
     """
 
     code = "local_unavailable"
     http_status = 503
 
-    def __init__(
-        self, public_message: str, *, unable: bool = False, code: str | None = None
-    ) -> None:
-        super().__init__(public_message, code=code)
+    def __init__(self, public_message: str, *, unable: bool = False) -> None:
+        super().__init__(public_message)
         self.unable = unable
+        if unable:
+            self.code = "unsupported_by_local"
+            self.http_status = RequestError.http_status
+            self.error_type = RequestError.error_type
 
 
 class EgressDenied(ProxyError):
@@ -127,3 +142,17 @@ class CloudError(ProxyError):
         self.upstream_error = error_type
         self.upstream_status = upstream_status
         self.sent = sent
+        self.provider_request_id: str | None = None  # set where an answer came, of a known form
+
+
+class AnswerWithheld(CloudError):
+    """The cloud's answer is not given out: what policy looks for stands in it, or it is unread."""
+
+    code = "answer_withheld"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The cloud's answer is withheld by your organization's policy.",
+            error_type="withheld",
+            sent="yes",
+        )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from proxy.inspection.cli import inspect_jsonl
+from proxy.inspection.files import Ocr
 from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import ProcessInspector
 from proxy.policy.decide import Context, decide
@@ -29,11 +30,18 @@ def inspect_lines(settings: Settings, lines: Iterable[bytes], out: TextIO, worke
         inspector = ProcessInspector(
             num_workers=workers,
             timeout_s=settings.inspection_timeout_s,
-            config=DetectorConfig(settings.languages, settings.token_model_dir),
+            config=DetectorConfig(settings.languages, settings.token_model_dir, Ocr(settings.ocr)),
         )
         await inspector.start()
         try:
-            return await inspect_jsonl(lines, out, inspector=inspector, act=act, workers=workers)
+            return await inspect_jsonl(
+                lines,
+                out,
+                inspector=inspector,
+                act=act,
+                recognizers=policy.recognizers,
+                workers=workers,
+            )
         finally:
             await inspector.aclose()
 

@@ -1,39 +1,39 @@
-"""Derived data stays pinned: keyed digests of the messages of pinned exchanges.
+"""Derived data stays pinned: keyed digests of what was said in pinned exchanges.
 
 A local answer to a pinned request may tell the secret in words that no detector knows. The store
-remembers a keyed digest of that answer, and of the messages it may have passed into, for a set
-time; a later request that carries one of them is pinned too. It never holds text, and it is one
-SQLite file, so that all server processes of a machine share it.
+remembers keyed digests of that answer, of runs of its words, and of the messages it may have passed
+into, for a set time; a later request that carries one of them is pinned too. It never holds text,
+and it is one SQLite file, so that all server processes of a machine share it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
-import os
 import sqlite3
-import threading
 import time
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
+from proxy.database import PrivateDatabase
 from proxy.errors import ProxyError
-from proxy.types import Inspection, Origin, Role
+from proxy.quotes import kept_run_traces, run_traces, whole_trace
+from proxy.types import Finding, Inspection, Origin, Role, Segment
 
-T = TypeVar("T")
+#: Digests asked for in one statement; SQLite takes 32,766 at most.
+_BATCH: Final = 500
 
-#: A shorter message ("yes", "thank you") carries too little to be told from everyone else's.
-MIN_CHARS: Final = 16
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS pins (
-  digest BLOB PRIMARY KEY, decision_id TEXT NOT NULL, expires_at REAL NOT NULL
-) WITHOUT ROWID
-"""
+_SCHEMA: Final = (
+    """
+    CREATE TABLE IF NOT EXISTS pins (
+      digest BLOB PRIMARY KEY, decision_id TEXT NOT NULL, expires_at REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX IF NOT EXISTS pins_expire ON pins (expires_at)",
+)
 
 
 class PinStoreError(ProxyError):
@@ -52,58 +52,53 @@ class PinStore:
         self._key = key
         self._ttl_s = ttl_s
         self._clock = clock
-        self._lock = threading.Lock()
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._db = sqlite3.connect(path, check_same_thread=False, timeout=5.0)
-        self._in_transaction(_prepare)
+        self._db = PrivateDatabase(path, _unavailable, *_SCHEMA)
 
-    async def find(self, texts: Iterable[str]) -> str | None:
-        """The decision id of a pinned exchange that one of ``texts`` stems from, or None.
+    async def find(self, carried: Callable[[], Iterable[str]]) -> str | None:
+        """The decision id of a pinned exchange that one of the traces stems from, or None.
+
+        Args:
+            carried: makes the traces of a request, see `carried_traces`; called in a thread.
 
         Raises:
             PinStoreError: the store cannot be read.
         """
-        digests = self._digests(texts)
-        return await asyncio.to_thread(self._find, digests) if digests else None
+        return await asyncio.to_thread(lambda: self._find(self._digests(carried())))
 
-    async def remember(self, texts: Iterable[str], decision_id: str) -> None:
-        """Pin ``texts`` from now on; durable on return.
+    async def remember(self, said: Callable[[], Iterable[str]], decision_id: str) -> None:
+        """Pin what was said from now on; durable on return.
+
+        Args:
+            said: makes the traces of an exchange, see `pinned_traces`; called in a thread.
+            decision_id: what pinned it.
 
         Raises:
             PinStoreError: the store cannot be written.
         """
-        if digests := self._digests(texts):
-            await asyncio.to_thread(self._remember, digests, decision_id)
+        await asyncio.to_thread(lambda: self._remember(self._digests(said()), decision_id))
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    def _digests(self, texts: Iterable[str]) -> list[bytes]:
-        folded = (_fold(text) for text in texts)
+    def _digests(self, traces: Iterable[str]) -> list[bytes]:
         return [
-            hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
-            for text in folded
-            if len(text) >= MIN_CHARS
+            hmac.digest(self._key, trace.encode("utf-8", "surrogatepass"), hashlib.sha256)
+            for trace in dict.fromkeys(traces)
         ]
 
-    def _find(self, digests: list[bytes]) -> str | None:
+    def _find(self, digests: Sequence[bytes]) -> str | None:
         now = self._clock()
+        for start in range(0, len(digests), _BATCH):  # others have their turn between two
+            look_up = partial(_look_up, digests=digests[start : start + _BATCH], now=now)
+            found = self._db.read(look_up)
+            if found is not None:
+                return found
+        return None
 
-        def look_up(db: sqlite3.Connection) -> str | None:
-            for digest in digests:
-                row = db.execute(
-                    "SELECT decision_id FROM pins WHERE digest = ? AND expires_at > ?",
-                    (digest, now),
-                ).fetchone()
-                if row is not None:
-                    return str(row[0])
-            return None
-
-        return self._in_transaction(look_up)
-
-    def _remember(self, digests: list[bytes], decision_id: str) -> None:
+    def _remember(self, digests: Sequence[bytes], decision_id: str) -> None:
+        if not digests:
+            return
         now = self._clock()
 
         def write(db: sqlite3.Connection) -> None:
@@ -114,45 +109,92 @@ class PinStore:
                 [(digest, decision_id, now + self._ttl_s) for digest in digests],
             )
 
-        self._in_transaction(write)
-
-    def _in_transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work``, alone; sqlite's own errors may hold values, so they end here."""
-        with self._lock, contextlib.suppress(sqlite3.Error), self._db:
-            return work(self._db)
-        raise PinStoreError("The pin store is not available.")
+        self._db.write(write)
 
 
-def pinnable_texts(inspection: Inspection) -> tuple[str, ...]:
-    """The texts of a pinned request to remember: what assistants and tools said in it.
+def pinned_traces(
+    inspection: Inspection, answers: Sequence[str], *, derived: bool
+) -> Iterator[str]:
+    """What to remember of a pinned exchange: what assistants and tools said in it.
 
     These may tell the secret in words that no detector knows; only what was said from the first
     sensitive message on can. What users and apps wrote is inspected anew wherever it stands, and
     the harmless part of it stands in many other requests, which one pinned exchange must not pin.
+    A tool's result is often a page that others read too: it is known as a whole only.
+
+    Args:
+        inspection: that of the pinned request.
+        answers: the texts of the answer.
+        derived: whether it quotes a pinned exchange itself; then nothing of it is harmless.
     """
     sensitive = {finding.segment for finding in inspection.findings}
     sensitive |= {entry.segment for entry in inspection.unscannable}
     first = min(sensitive, default=0)
-    return tuple(
+    later = [segment for segment in inspection.segments if segment.index >= first]
+    told = [*_texts_of(later, Role.ASSISTANT), *answers]
+    yield from _wholes(told)
+    yield from kept_run_traces(told, frozenset() if derived else _own_runs(inspection))
+    yield from _wholes(_texts_of(later, Role.TOOL))
+
+
+def answer_traces(inspection: Inspection, answers: Sequence[str]) -> Iterator[str]:
+    """What to remember of ``answers`` that were made from values which leave only masked."""
+    yield from _wholes(answers)
+    yield from kept_run_traces(answers, _own_runs(inspection))
+
+
+def carried_traces(inspection: Inspection) -> Iterator[str]:
+    """The traces of a new request that may stem from a pinned exchange: of every text in it."""
+    texts = [segment.text for segment in inspection.segments if segment.text is not None]
+    yield from _wholes(texts)
+    yield from run_traces(texts)
+
+
+def _wholes(texts: Iterable[str]) -> Iterator[str]:
+    return (trace for text in texts if (trace := whole_trace(text)) is not None)
+
+
+def _texts_of(segments: Iterable[Segment], role: Role) -> list[str]:
+    return [
         segment.text
-        for segment in inspection.segments
+        for segment in segments
         if segment.text is not None
-        and segment.index >= first
         and segment.origin in (Origin.VALUE, Origin.EMBEDDED)
-        and segment.role in (Role.ASSISTANT, Role.TOOL)
-    )
+        and segment.role is role
+    ]
 
 
-def carried_texts(inspection: Inspection) -> tuple[str, ...]:
-    """The texts of a new request that may stem from a pinned exchange: every text in it."""
-    return tuple(segment.text for segment in inspection.segments if segment.text is not None)
+def _own_runs(inspection: Inspection) -> frozenset[str]:
+    """The runs that users and apps wrote, but for those in which something was found."""
+    unread = {entry.segment for entry in inspection.unscannable}
+    harmless: set[str] = set()
+    telling: set[str] = set()
+    for segment in inspection.segments:
+        if segment.text is None or segment.index in unread or segment.role is Role.ASSISTANT:
+            continue
+        found = [finding for finding in inspection.findings if finding.segment == segment.index]
+        around = {run for text in _without(segment.text, found) for run in run_traces([text])}
+        harmless |= around
+        if found:
+            telling |= set(run_traces([segment.text])) - around
+    return frozenset(harmless - telling)
 
 
-def _prepare(db: sqlite3.Connection) -> None:
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute(_SCHEMA)
+def _without(text: str, found: Sequence[Finding]) -> Iterator[str]:
+    """What stands between the findings of a text."""
+    done = 0
+    for finding in sorted(found, key=lambda one: one.start):
+        yield text[done : finding.start]
+        done = max(done, finding.end)
+    yield text[done:]
 
 
-def _fold(text: str) -> str:
-    """Case, width and white space do not make another message."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+def _look_up(db: sqlite3.Connection, digests: Sequence[bytes], now: float) -> str | None:
+    marks = ",".join("?" * len(digests))
+    query = f"SELECT decision_id FROM pins WHERE digest IN ({marks}) AND expires_at > ?"  # noqa: S608 - marks only
+    row = db.execute(query, (*digests, now)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _unavailable() -> PinStoreError:
+    return PinStoreError("The pin store is not available.")

@@ -8,32 +8,53 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
 from audit.errors import AuditError
 from audit.ledger import Ledger
 from proxy.egress.attempt import CloudTier
-from proxy.errors import CloudError, LocalBackendError, ProxyError, RequestError, error_body
+from proxy.egress.body import model_for, outgoing
+from proxy.egress.mask import Masked, mask
+from proxy.errors import (
+    AnswerWithheld,
+    CloudError,
+    InspectionError,
+    LocalBackendError,
+    ProxyError,
+    RequestError,
+    error_body,
+)
 from proxy.ids import new_id
 from proxy.inspection.detector import Inspector
 from proxy.local.backend import LocalBackend
-from proxy.pins import PinStore, PinStoreError, carried_texts, pinnable_texts
+from proxy.metrics import Metrics
+from proxy.pins import PinStore, PinStoreError, answer_traces, carried_traces, pinned_traces
 from proxy.policy.decide import Context, decide
 from proxy.policy.model import Policy
+from proxy.policy.shadow import Shadow, shadow_of
+from proxy.policy.staging import Staged
 from proxy.records import Laps, decision_record
+from proxy.routes.chat import CHAT
+from proxy.routes.registry import ROUTES
+from proxy.routes.route import Escalation
+from proxy.routing.catalog import range_of
+from proxy.routing.doom import EarlyExit
+from proxy.routing.drift import DriftWatch
 from proxy.routing.estimator import ConfidenceEstimator
-from proxy.routing.route import Situation, choose_route
+from proxy.routing.route import Modes, Situation, choose_route
+from proxy.routing.thrift import AMPLE, thrifty
 from proxy.types import (
     Action,
     Confidence,
     Decision,
+    Destination,
     Draft,
     Inspection,
-    JSONObject,
     Request,
     Response,
     Route,
@@ -42,9 +63,6 @@ from proxy.types import (
 )
 
 log = structlog.get_logger()
-
-#: The model name that leaves the choice to the proxy.
-AUTO_MODEL = "ringfence"
 
 #: The origin of a request for which it could not be looked up: treated as derived.
 UNKNOWN_ORIGIN = "unknown"
@@ -63,6 +81,25 @@ class Parts:
     ledger: Ledger
     pins: PinStore
     cloud: CloudTier | None
+    metrics: Metrics = field(default_factory=Metrics)
+    staged: Callable[[], Staged | None] = lambda: None  # the candidate beside the policy, if any
+    modes: Modes = field(default_factory=Modes)
+    drift: DriftWatch | None = None  # holds drafts against the calibration, if there is one
+    early: EarlyExit | None = None  # gives drafts up that cannot reach the threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a decision was made from beside the inspection, to make the same one again."""
+
+    policy: Policy
+    context: Context
+
+    def decide(self, inspection: Inspection, decision_id: str, origin: str | None) -> Decision:
+        """The decision for ``inspection``; ``origin`` is the pinned exchange it stems from."""
+        return decide(
+            self.policy, self.context, inspection, decision_id=decision_id, derived_from=origin
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +109,21 @@ class Flow:
     request: Request
     inspection: Inspection
     decision: Decision
+    ruling: Ruling
     draft: Draft | None = None
     confidence: Confidence | None = None
     local_fault: LocalBackendError | None = None
+    masked: Masked | None = None
+    unmaskable: bool = False
+    unaffordable: RouteReason | None = None
     laps: Laps = ()
+    shadow: Shadow | None = None
     started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def is_drafted(self) -> bool:
+        """Whether a draft was tried, well or in vain."""
+        return self.draft is not None or self.local_fault is not None
 
     def lap(self, stage: str, started: float) -> Flow:
         """This flow with the time of a stage noted, in ms."""
@@ -93,11 +140,11 @@ class Pipeline:
         """Take ``request`` through the stages.
 
         1. Inspect every string of it, and decide what may happen to it. Blocked: recorded, done.
-        2. Draft the answer on-premises and score the draft.
-        3. Choose the route, under the ceiling of the decision.
+        2. Draft the answer on-premises and score the draft; an app may go to the cloud first.
+        3. Choose the route, under the ceiling of the decision; mask what may leave only masked.
         4. Record the decision, with what was looked at.
         5. Escalate, if that is the route: permit, send, outcome.
-        6. Pin what a pinned exchange said.
+        6. Pin what a pinned exchange said, or a local answer made from what was to be masked.
 
         Raises:
             RequestError: nobody here knows the model asked for.
@@ -111,19 +158,20 @@ class Pipeline:
         if flow.decision.action is Action.BLOCK:
             return await self._blocked(flow)
         try:
-            flow = await self._draft(flow)  # 2
+            flow, route = await self._choose(flow)  # 2, 3
         except asyncio.CancelledError:
             await self._record_departure(flow)
             raise
-        route = self._route(flow)  # 3
         route = await self._record(flow, route)  # 4
         response = await self._respond(flow, route)  # 5
-        if not flow.decision.may_leave:
-            await self._pin(flow, response)  # 6
-        _log_answer(flow, response)
+        if await self._pin(flow, response):  # 6
+            response = replace(response, pinned=True)
+        self._tell(flow, response)
         return response
 
     def _check_model(self, request: Request) -> None:
+        if ROUTES[request.route].any_model:
+            return
         if request.model not in self._parts.models():
             raise RequestError(
                 "This model does not exist here; GET /v1/models lists those that do.",
@@ -134,27 +182,44 @@ class Pipeline:
 
     async def _inspect_and_decide(self, request: Request) -> Flow:
         started = time.perf_counter()
-        inspection = await self._parts.inspector.inspect(request.body)
-        derived_from = await self._origin(inspection)
+        # The policy and the candidate this request keeps, whatever is loaded meanwhile.
+        policy, staged = self._parts.policy(), self._parts.staged()
+        takes = staged is not None and staged.takes(request)
+        if staged is not None and takes:
+            policy, staged = staged.policy, None
+        inspection = await self._parts.inspector.inspect(request.body, policy.recognizers)
+        derived_from = request.derived_from or await self._origin(inspection)
         context = Context(
             caller=request.caller,
             route=request.route,
             model=request.model,
             now=datetime.now(UTC),
         )
-        decision = decide(
-            self._parts.policy(),
-            context,
-            inspection,
-            decision_id=new_id("dec"),
-            derived_from=derived_from,
-        )
-        return Flow(request, inspection, decision).lap("inspection", started)
+        ruling = Ruling(policy, context)
+        decision = ruling.decide(inspection, new_id("dec"), derived_from)
+        flow = Flow(request, inspection, decision, ruling).lap("inspection", started)
+        self._parts.metrics.sided("candidate" if takes else "in_force")
+        if staged is None:
+            return flow
+        return replace(flow, shadow=await self._shadow(staged.policy, flow))
+
+    async def _shadow(self, candidate: Policy, flow: Flow) -> Shadow | None:
+        """What ``candidate`` would have said; nothing that goes wrong here is the request's."""
+        inspection, shadow = flow.inspection, None
+        try:
+            if candidate.recognizers != flow.ruling.policy.recognizers:
+                inspector = self._parts.inspector
+                inspection = await inspector.inspect(flow.request.body, candidate.recognizers)
+            shadow = shadow_of(candidate, flow.ruling.context, inspection, flow.decision)
+        except Exception as error:  # noqa: BLE001 - the boundary: a shadow never touches a request
+            log.warning("shadow_failed", error=error)
+        self._parts.metrics.shadowed(shadow.verdict if shadow else "failed")
+        return shadow
 
     async def _origin(self, inspection: Inspection) -> str | None:
         """The pinned exchange this request stems from; a store that fails counts as one."""
         try:
-            return await self._parts.pins.find(carried_texts(inspection))
+            return await self._parts.pins.find(lambda: carried_traces(inspection))
         except PinStoreError:
             log.error("pins_unavailable")
             return UNKNOWN_ORIGIN
@@ -164,43 +229,132 @@ class Pipeline:
         message = flow.decision.message or "This request is blocked by your organization's policy."
         body = error_body(message, error_type="invalid_request_error", code="blocked_by_policy")
         response = Response(flow.decision.decision_id, 400, body, route)
-        _log_answer(flow, response)
+        self._tell(flow, response)
         return response
 
-    async def _draft(self, flow: Flow) -> Flow:
+    async def _choose(self, flow: Flow) -> tuple[Flow, Route]:
+        """The draft and the route; no draft where the cloud goes first, and can."""
+        if self._parts.modes.skips_draft(flow.request.caller.app) and (
+            await self._left(flow) >= AMPLE
+        ):
+            flow, route = await self._ready(flow)
+            if route.target is Target.CLOUD:
+                return flow, route
+        return await self._ready(await self._draft(flow))
+
+    async def _ready(self, flow: Flow) -> tuple[Flow, Route]:
+        """The route of ``flow``; what it goes with to a cloud is masked, and within the budgets."""
+        flow, route = await self._mask(flow, self._route(flow))
+        cloud = self._parts.cloud
+        if route.destination is None or cloud is None:
+            return flow, route
+        why = await cloud.why_unaffordable(flow.request, route.destination, flow.masked)
+        flow = replace(flow, unaffordable=why)
+        return flow, self._route(flow)
+
+    async def _left(self, flow: Flow) -> float:
+        """The share of its tightest cloud budget that the caller has left, in [0, 1]."""
+        cloud = self._parts.cloud
+        return 1.0 if cloud is None else await cloud.left_share(flow.request.caller.team)
+
+    async def _draft(self, flow: Flow, *, whole: bool = False) -> Flow:
+        """The draft and its confidence; ``whole``: whatever its confidence comes to."""
         started = time.perf_counter()
+        left = await self._left(flow) if self._may_escalate(flow) else None
         try:
-            draft = await self._parts.local.generate(flow.request)
+            draft = await self._generate(flow.request, None if whole else left)
         except LocalBackendError as error:
-            return replace(flow, local_fault=error).lap("draft", started)
-        confidence = self._parts.estimator.estimate(draft)
+            return replace(flow, draft=None, local_fault=error).lap("draft", started)
+        self._parts.metrics.drafted(draft)
+        may_ask = flow.request.route == CHAT.name and self._may_escalate(flow)
+        confidence = await self._parts.estimator.estimate(flow.request, draft, may_ask=may_ask)
+        if self._parts.drift is not None and may_ask and not whole:
+            self._parts.drift.saw(confidence)
+        if left is not None:
+            confidence = thrifty(confidence, range_of(confidence.estimator), left)
+        confidence = replace(confidence, is_cut=draft.is_cut)
         return replace(flow, draft=draft, confidence=confidence).lap("draft", started)
 
-    def _route(self, flow: Flow) -> Route:
+    async def _generate(self, request: Request, left: float | None) -> Draft:
+        """A draft; given up early where it can escalate (``left`` of a budget) and must."""
+        early = self._parts.early
+        if early is not None and left and not self._parts.modes.shadow:
+            doomed = early.doom(request.body, left)
+            if doomed is not None:
+                return await early.local.generate_until(request, doomed)
+        return await self._parts.local.generate(request)
+
+    def _may_escalate(self, flow: Flow) -> bool:
+        """Whether the route depends on the confidence at all."""
+        wants_local = flow.request.model == self._parts.local_model
+        return flow.decision.may_leave and self._cloud_ready(flow) and not wants_local
+
+    def _cloud_ready(self, flow: Flow) -> bool:
         cloud = self._parts.cloud
+        leaves = ROUTES[flow.request.route].abroad is not None
+        if self._parts.modes.shadow:
+            return leaves  # what would have been, had there been a cloud
+        return leaves and cloud is not None and cloud.is_ready
+
+    def _route(self, flow: Flow) -> Route:
         situation = Situation(
             confidence=flow.confidence,
             local_unable=flow.local_fault is not None and flow.local_fault.unable,
-            cloud_ready=cloud is not None and cloud.is_ready,
+            cloud_ready=self._cloud_ready(flow),
             model=flow.request.model,
             local_model=self._parts.local_model,
+            by_model=ROUTES[flow.request.route].escalation is Escalation.BY_MODEL,
+            unmaskable=flow.unmaskable,
+            unaffordable=flow.unaffordable,
+            cloud_first=not flow.is_drafted
+            and self._parts.modes.skips_draft(flow.request.caller.app),
+            shadow=self._parts.modes.shadow,
         )
         return choose_route(flow.decision, situation)
+
+    async def _mask(self, flow: Flow, route: Route) -> tuple[Flow, Route]:
+        """Mask what goes to a cloud only masked; what cannot be masked gets another route."""
+        if route.destination is None or not flow.decision.only_masked:
+            return flow, route
+        started = time.perf_counter()
+        masked = await self._masked(flow, route.destination)
+        flow = replace(flow, masked=masked, unmaskable=masked is None).lap("mask", started)
+        return flow, self._route(flow)
+
+    async def _masked(self, flow: Flow, destination: Destination) -> Masked | None:
+        """The masked body, inspected again, if policy lets what is left of it go as it is."""
+        decision = flow.decision
+        body = outgoing(flow.request.body, model_for(flow.request.model, destination))
+        masked = await asyncio.to_thread(
+            mask, body, flow.inspection, decision.masks, flow.request.route
+        )
+        if masked is None:
+            return None
+        try:
+            again = await self._parts.inspector.inspect(masked.body, flow.ruling.policy.recognizers)
+        except InspectionError:
+            return None
+        rest = masked.without_placeholders(again)
+        second = flow.ruling.decide(rest, decision.decision_id, await self._origin(again))
+        clean = second.may_leave and not second.masks and destination in second.destinations
+        return replace(masked, inspection=again) if clean else None
 
     async def _record(self, flow: Flow, route: Route) -> Route:
         """Record the decision; where that fails, the route becomes what may go unrecorded."""
         outcome = (route, flow.confidence)
+        record = decision_record(
+            flow.request, flow.inspection, flow.decision, outcome, flow.laps, flow.shadow
+        )
+        self._parts.metrics.decided(record)
         try:
-            await self._parts.ledger.decision(
-                decision_record(flow.request, flow.inspection, flow.decision, outcome, flow.laps)
-            )
+            await self._parts.ledger.decision(record)
         except AuditError:
             log.error("decision_not_recorded", decision_id=flow.decision.decision_id)
             if route.target is Target.REFUSE:
                 return route
-            if flow.draft is None or not (
-                flow.decision.may_leave or flow.decision.allow_unrecorded_local
-            ):
+            harmless = flow.decision.may_leave and not flow.decision.only_masked
+            answers = flow.draft is not None or not flow.is_drafted
+            if not answers or not (harmless or flow.decision.allow_unrecorded_local):
                 raise
             return Route(Target.LOCAL, RouteReason.LEDGER_UNWRITABLE, degraded=True)
         return route
@@ -213,11 +367,16 @@ class Pipeline:
     async def _respond(self, flow: Flow, route: Route) -> Response:
         if route.target is Target.CLOUD:
             return await self._escalate(flow, route)
-        return self._at_home(flow, route)
+        return self._at_home(await self._drafted(flow), route)
+
+    async def _drafted(self, flow: Flow) -> Flow:
+        """``flow`` with a whole draft, where the cloud was to answer without one; see `_draft`."""
+        is_cut = flow.draft is not None and flow.draft.is_cut
+        return await self._draft(flow, whole=True) if is_cut or not flow.is_drafted else flow
 
     def _at_home(self, flow: Flow, route: Route) -> Response:
         decision_id = flow.decision.decision_id
-        if route.target is Target.LOCAL and flow.draft is not None:
+        if route.target is Target.LOCAL and flow.draft is not None and not flow.draft.is_cut:
             return Response(decision_id, 200, flow.draft.body, route, flow.confidence)
         fault = flow.local_fault or LocalBackendError("The on-premises model did not answer.")
         return Response(decision_id, fault.http_status, fault.body, route)
@@ -231,7 +390,12 @@ class Pipeline:
         reason = RouteReason.CLOUD_FAILED
         try:
             outcome = await cloud.escalate(
-                flow.request, flow.inspection, decision, route.destination
+                flow.request,
+                flow.inspection,
+                decision,
+                route.destination,
+                flow.masked,
+                partial(self._parts.inspector.inspect, recognizers=flow.ruling.policy.recognizers),
             )
             return Response(decision.decision_id, 200, outcome.body, route, flow.confidence)
         except CloudError as error:
@@ -239,28 +403,41 @@ class Pipeline:
                 "cloud_failed", decision_id=decision.decision_id, error_type=error.upstream_error
             )
             fault: CloudError | AuditError = error
+            if error.upstream_error == "over_budget":
+                reason = RouteReason.BUDGET_SPENT
+            if isinstance(error, AnswerWithheld):
+                reason = RouteReason.ANSWER_WITHHELD
         except AuditError as error:
             log.error("intent_not_recorded", decision_id=decision.decision_id)
             reason, fault = RouteReason.LEDGER_UNWRITABLE, error
+        flow = await self._drafted(flow)
         if flow.draft is None:
             raise fault
         return self._at_home(flow, Route(Target.LOCAL, reason, degraded=True))
 
-    async def _pin(self, flow: Flow, response: Response) -> None:
-        texts = pinnable_texts(flow.inspection) + answer_texts(response.body)
-        await self._parts.pins.remember(texts, flow.decision.decision_id)
+    def _tell(self, flow: Flow, response: Response) -> None:
+        self._parts.metrics.answered(response)
+        _log_answer(flow, response)
 
+    async def _pin(self, flow: Flow, response: Response) -> bool:
+        """Pin what may tell in other words what must not leave; whether there is any.
 
-def answer_texts(body: JSONObject) -> tuple[str, ...]:
-    """The message texts of a chat completion."""
-    choices = body.get("choices")
-    found: list[str] = []
-    for choice in choices if isinstance(choices, list) else ():
-        message = choice.get("message") if isinstance(choice, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, str):
-            found.append(content)
-    return tuple(found)
+        Of a request that may leave masked, that is a local answer, which saw the values. A cloud
+        answer knew no more than left already; the values put back into it are found again.
+        """
+        decision = flow.decision
+        if decision.may_leave and (not decision.masks or response.route.target is Target.CLOUD):
+            return False
+        texts = ROUTES[flow.request.route].texts(response.body)
+        derived = decision.derived_from is not None
+
+        def traces() -> Iterator[str]:
+            if decision.may_leave:
+                return answer_traces(flow.inspection, texts)
+            return pinned_traces(flow.inspection, texts, derived=derived)
+
+        await self._parts.pins.remember(traces, decision.decision_id)
+        return True
 
 
 def _log_answer(flow: Flow, response: Response) -> None:

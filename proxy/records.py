@@ -5,7 +5,9 @@ Counts, scores and codes pass; text, paths and offsets do not.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,15 +20,20 @@ from audit.record import (
     IntentRecord,
     OutcomeRecord,
     PolicyRecord,
+    RoleRecord,
     RoutingRecord,
     RuleRecord,
+    ShadowRecord,
     TransferRecord,
 )
 from proxy.errors import CloudError, EgressDenied
+from proxy.policy.shadow import Shadow
+from proxy.prices import Price
 from proxy.types import (
     Confidence,
     Decision,
     Destination,
+    Finding,
     Inspection,
     JSONObject,
     Outcome,
@@ -48,6 +55,7 @@ def decision_record(
     decision: Decision,
     outcome: tuple[Route, Confidence | None],
     laps: Laps,
+    shadow: Shadow | None = None,
 ) -> DecisionRecord:
     """The one record that every request leaves behind."""
     caller = request.caller
@@ -61,6 +69,9 @@ def decision_record(
             revision=decision.policy_revision,
             action=decision.action.value,
             rules=tuple(RuleRecord(rule.id, rule.file, rule.line) for rule in decision.rules),
+            shadow=ShadowRecord(shadow.digest, shadow.action.value)
+            if shadow is not None and shadow.differs
+            else None,
         ),
         coverage=_coverage(inspection),
         languages=inspection.languages,
@@ -72,9 +83,21 @@ def decision_record(
 
 
 def intent_record(
-    decision: Decision, destination: Destination, model: str, strings_cleared: int
+    decision: Decision,
+    destination: Destination,
+    model: str,
+    strings_cleared: int,
+    masked: tuple[tuple[str, int], ...] = (),
 ) -> IntentRecord:
-    """What is about to leave, and where to. Its digest is the ledger's to make."""
+    """What is about to leave, and where to. Its digest is the ledger's to make.
+
+    Args:
+        decision: the decision that lets it leave.
+        destination: one of the decision's.
+        model: the destination's model.
+        strings_cleared: strings and long numbers of the body.
+        masked: how many values were replaced, by entity.
+    """
     url = urlsplit(destination.base_url)
     transfer = destination.transfer
     return IntentRecord(
@@ -94,30 +117,64 @@ def intent_record(
             training=transfer.training,
         ),
         strings_cleared=strings_cleared,
-        masked=(),
+        masked=masked,
     )
 
 
-def outcome_record(permit: Permit, result: Outcome | CloudError | EgressDenied) -> OutcomeRecord:
-    """What came of the attempt under ``permit``."""
+def outcome_record(
+    permit: Permit,
+    result: Outcome | CloudError | EgressDenied,
+    asked: str,
+    price: Price | None = None,
+) -> OutcomeRecord:
+    """What came of the attempt under ``permit`` at the model ``asked``, whose price it is."""
     outcome = result if isinstance(result, Outcome) else None
     fault = result if isinstance(result, CloudError) else None
     refused = isinstance(result, EgressDenied)
+    scanned = outcome.scanned if outcome else None
+    sent = "yes" if outcome else "no" if refused else fault.sent if fault else "unknown"
     return OutcomeRecord(
         intent_id=permit.intent_id,
         decision_id=permit.decision_id,
         attempt=permit.attempt,
-        sent="yes" if outcome else "no" if refused else fault.sent if fault else "unknown",
+        sent=sent,
         status=outcome.status if outcome else fault.upstream_status if fault else None,
         error_type=fault.upstream_error if fault else "refused" if refused else None,
-        model=outcome.model if outcome else None,
+        model=_answering_model(outcome.model, asked) if outcome else None,
         finish_reason=_finish_reason(outcome.body) if outcome else None,
+        provider_request_id=_provider_request_id(result),
         prompt_tokens=outcome.prompt_tokens if outcome else 0,
         completion_tokens=outcome.completion_tokens if outcome else 0,
+        cost_usd=0.0 if sent == "no" else _cost(outcome, price),
+        restored=outcome.restored.values if outcome else 0,
+        unknown_placeholders=outcome.restored.unknown if outcome else 0,
+        marked_tool_calls=outcome.restored.tool_calls if outcome else 0,
+        answer_scan=scanned.verdict.value if scanned else None,
+        answer_entities=scanned.entities if scanned else (),
         bytes_sent=outcome.bytes_sent if outcome else 0,
         bytes_received=outcome.bytes_received if outcome else 0,
         latency_ms=outcome.elapsed_ms if outcome else 0.0,
     )
+
+
+def _cost(outcome: Outcome | None, price: Price | None) -> float | None:
+    """What an answer cost, in US dollars; None without its price or its number of tokens."""
+    if outcome is None or price is None or not outcome.counted:
+        return None
+    return float(price.of(outcome.prompt_tokens, outcome.completion_tokens))
+
+
+def _provider_request_id(result: Outcome | CloudError | EgressDenied) -> str | None:
+    return None if isinstance(result, EgressDenied) else result.provider_request_id
+
+
+def _answering_model(named: str, asked: str) -> str:
+    """The model that an answer names: the one asked for or a dated version of it, else ``other``.
+
+    A destination may put any text there. Source: OpenAI's names of snapshots, as gpt-4-0613 and
+    gpt-4o-mini-2024-07-18.
+    """
+    return named if re.fullmatch(rf"{re.escape(asked)}(-\d{{4}}(-\d\d-\d\d)?)?", named) else "other"
 
 
 def _finish_reason(answer: JSONObject) -> str | None:
@@ -125,6 +182,10 @@ def _finish_reason(answer: JSONObject) -> str | None:
     match answer:
         case {"choices": [{"finish_reason": str(reason)}, *_]}:
             return reason if reason in _FINISH_REASONS else "other"
+        case {"object": "response", "status": "completed"}:
+            return "stop"
+        case {"object": "response", "status": "incomplete"}:
+            return "length"
     return None
 
 
@@ -149,10 +210,26 @@ def _entities(inspection: Inspection) -> tuple[EntityRecord, ...]:
             category=category,
             count=len(found),
             max_score=max(finding.score for finding in found),
-            roles=tuple(sorted({roles[finding.segment] for finding in found})),
+            roles=tuple(
+                RoleRecord(role, len(scores), max(scores))
+                for role, scores in _scores_by_role(found, roles)
+            ),
         )
         for (entity, category), found in sorted(grouped.items())
     )
+
+
+def _scores_by_role(
+    found: Sequence[Finding], roles: Mapping[int, str]
+) -> list[tuple[str, list[float]]]:
+    scores: dict[str, list[float]] = defaultdict(list)
+    for finding in found:
+        scores[roles[finding.segment]].append(finding.score)
+    return sorted(scores.items())
+
+
+def _reasons(confidence: Confidence) -> tuple[str, ...]:
+    return (*confidence.doubts, *(("cut_short",) if confidence.is_cut else ()))
 
 
 def _routing(decision: Decision, route: Route, confidence: Confidence | None) -> RoutingRecord:
@@ -164,6 +241,6 @@ def _routing(decision: Decision, route: Route, confidence: Confidence | None) ->
         score=confidence.score if confidence else None,
         threshold=confidence.threshold if confidence else None,
         calibration=confidence.calibration_id if confidence else None,
-        reasons=confidence.doubts if confidence else (),
+        reasons=_reasons(confidence) if confidence else (),
         derived_from=decision.derived_from,
     )

@@ -6,6 +6,7 @@ The docstring of each field is what `docs/settings.md` and `ringfence check` sho
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,17 +39,29 @@ class Settings(BaseSettings):
     """YAML table of client API keys (as SHA-256) with app and team. None: one open caller."""
     data_dir: Path = Path("data")
     """Where ledger, pins and keys live. Never inside the source tree of the project."""
+    ledger_url: SecretStr | None = None
+    """`postgresql://…` of a ledger that many replicas share. None: files in `data_dir`."""
+    capture_key_file: Path | None = None
+    """An auditor's public key: what leaves is kept, encrypted to it. None: no body is kept."""
     policy_file: Path = Path("policies/default.yaml")
     """The policy in force."""
+    policy_trust_dir: Path | None = None
+    """Folder of the keys (`*.pub`) that may sign policies. None: a policy needs no signature."""
+    policy_second_person: bool = False
+    """A policy that may be looser than the one in force needs the signatures of two persons."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto`: readable on a terminal, JSON otherwise."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level that is logged. No level ever logs request or response text."""
     expose_route_headers: bool = False
     """Send route and confidence headers. Off: a disclosure surface (OWASP LLM02:2026)."""
+    expose_metrics: bool = False
+    """Let every caller read `/metrics`. Off: only keys with the scope `read_metrics` may."""
 
     max_body_bytes: int = Field(default=10 * 2**20, ge=1024)
     """Largest request body, in bytes; a larger one gets 413."""
+    max_file_bytes: int = Field(default=32 * 2**20, ge=1024)
+    """Largest file for a batch, in bytes; a larger one gets 413."""
     max_json_depth: int = Field(default=64, ge=4, le=200)
     """Deepest nesting of a request body."""
     request_timeout_s: float = Field(default=300.0, gt=0)
@@ -62,6 +75,8 @@ class Settings(BaseSettings):
     """Languages whose names the detectors can find (comma separated)."""
     token_model_dir: Path | None = None
     """Folder of a token-classification model (transformers) that finds names as well."""
+    ocr: Literal["off", "find", "clear"] = "off"
+    """Pictures: not read; read so that rules fire, yet never sent; or sent where all was read."""
 
     local_base_url: str | None = None
     """OpenAI-compatible endpoint of the local tier. None: the embedded server is used."""
@@ -71,13 +86,30 @@ class Settings(BaseSettings):
     """Model name to ask the local endpoint for."""
     local_timeout_s: float = Field(default=120.0, gt=0)
     """Longest wait for a local answer."""
+    embedding_base_url: str | None = None
+    """OpenAI-compatible endpoint for embeddings at home. None: `local_base_url`."""
+    embedding_model: str = "all-minilm-l6-v2"
+    """Model name to ask that endpoint for; clients ask for it, or for `ringfence`."""
+    embedding_model_dir: Path = Path.home() / ".cache" / "ringfence" / "models" / "all-minilm-l6-v2"
+    """Folder of the embedded server's encoder (`ringfence model pull` fills the default one)."""
     model_dir: Path = Path.home() / ".cache" / "ringfence" / "models" / "smollm2-135m-instruct"
-    """Folder of the embedded server's model (`ringfence model pull` fills the default one)."""
+    """Folder of the served model, in safetensors (`ringfence model pull` fills the default one)."""
     embedded_port: int = Field(default=0, ge=0, le=65535)
     """Port of the embedded server on loopback; 0 takes a free one."""
 
-    confidence_threshold: float = Field(default=-0.6, le=0.0)
-    """Mean token log-probability (natural log) below which a draft escalates; not calibrated."""
+    estimator: str = "mean_logprob"
+    """How confidence in a draft is measured; `docs/routing.md` describes each."""
+    confidence_threshold: float | None = Field(default=None, le=1.0)
+    """Score below which a draft escalates. None: the calibrated one, else the estimator's guess."""
+    calibration_file: Path | None = None
+    """Calibration that `ringfence calibrate` made; refused for another model or estimator."""
+    early_exit: bool = False
+    """Give a draft up once no end of it can reach the threshold; changes no route."""
+
+    routing_mode: Literal["cascade", "shadow"] = "cascade"
+    """`shadow`: decide, never escalate, and record what would have been (`would_escalate`)."""
+    cloud_first_apps: Annotated[tuple[str, ...], NoDecode] = ()
+    """Apps whose requests, where policy lets them leave, go to the cloud without a draft."""
 
     cloud_api_key: SecretStr | None = None
     """Key for the cloud; `OPENAI_API_KEY` serves as well. None: the proxy is local-only."""
@@ -87,8 +119,16 @@ class Settings(BaseSettings):
     """The certificate authority to trust for cloud destinations, in place of the system's."""
     pin_ttl_s: float = Field(default=86_400.0, gt=0)
     """How long the messages of a pinned exchange pin the requests that quote them."""
+    stored_ttl_s: float = Field(default=86_400.0, gt=0)
+    """How long stored responses, files and batches are kept, encrypted."""
+    batch_concurrency: int = Field(default=2, ge=1, le=64)
+    """Lines of batches that are asked at once, beside live requests."""
     max_cloud_requests_per_minute: int = Field(default=600, ge=1)
     """Hard cap on cloud attempts of a server process; over it a draft stays local, degraded."""
+    prices_file: Path | None = None
+    """YAML table of what cloud tokens cost (`docs/costs.md`). None: no cost is known."""
+    budgets_file: Path | None = None
+    """YAML of daily and monthly cloud budgets, by team; needs `prices_file`. None: no budget."""
 
     @property
     def ledger_dir(self) -> Path:
@@ -115,7 +155,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     }
     if "cloud_api_key" not in values and env.get("OPENAI_API_KEY"):
         values["cloud_api_key"] = env["OPENAI_API_KEY"]
-    for name in ("allowed_hosts", "languages"):
+    for name in ("allowed_hosts", "languages", "cloud_first_apps"):
         if isinstance(text := values.get(name), str):
             values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
     try:
@@ -126,9 +166,25 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             for fault in error.errors(include_input=False, include_url=False)
         )
         raise SettingsError(faults) from None
+    if settings.ocr != "off" and importlib.util.find_spec("rapidocr") is None:
+        raise SettingsError("RINGFENCE_OCR needs RapidOCR: pip install 'ringfence[ocr]'")
+    if settings.capture_key_file is not None and settings.ledger_url is not None:
+        raise SettingsError(
+            "RINGFENCE_CAPTURE_KEY_FILE needs a ledger in files: leave out RINGFENCE_LEDGER_URL"
+        )
     if settings.keys_file is None and settings.host not in ("127.0.0.1", "localhost", "::1"):
         raise SettingsError(
             "RINGFENCE_HOST is not loopback and RINGFENCE_KEYS_FILE is not set: "
             "name a key table, or listen on 127.0.0.1"
+        )
+    if settings.budgets_file is not None and settings.prices_file is None:
+        raise SettingsError(
+            "RINGFENCE_BUDGETS_FILE is set and RINGFENCE_PRICES_FILE is not: "
+            "name what the tokens cost"
+        )
+    if settings.policy_second_person and settings.policy_trust_dir is None:
+        raise SettingsError(
+            "RINGFENCE_POLICY_SECOND_PERSON is set and RINGFENCE_POLICY_TRUST_DIR is not: "
+            "name the folder of the keys that may sign"
         )
     return settings

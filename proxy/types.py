@@ -14,10 +14,15 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 # Read-only JSON, as the strict reader made it.
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 JSONObject = Mapping[str, JSON]
+
+
+#: The model name that leaves the choice to the proxy.
+AUTO_MODEL: Final = "ringfence"
 
 
 class Action(enum.StrEnum):
@@ -32,6 +37,38 @@ class Action(enum.StrEnum):
     def strictness(self) -> int:
         """Rank for "the most restrictive wins": higher is stricter, [0, 3]."""
         return {"allow": 0, "mask": 1, "local_only": 2, "block": 3}[self.value]
+
+
+class MaskWith(enum.StrEnum):
+    """What stands for a masked value, from the most to the least private."""
+
+    REDACT = "redact"  # one word for all; not even the kind of value is told
+    HASH = "hash"  # a keyed digest of the request's own; the value does not come back
+    PLACEHOLDER = "placeholder"  # the value comes back in the answer
+    PSEUDONYM = "pseudonym"  # a made-up value of the same kind; the value comes back
+
+    @property
+    def strictness(self) -> int:
+        """Rank for "the most private wins": higher is stricter, [0, 3]."""
+        return {"pseudonym": 0, "placeholder": 1, "hash": 2, "redact": 3}[self.value]
+
+    @property
+    def one_way(self) -> bool:
+        """Whether the value never comes back."""
+        return self in (MaskWith.REDACT, MaskWith.HASH)
+
+
+class Scan(enum.StrEnum):
+    """What is done about findings in a cloud's answer."""
+
+    NOTE = "note"  # counted on the record
+    REDACT = "redact"  # taken out of the answer
+    BLOCK = "block"  # the answer is withheld
+
+    @property
+    def strictness(self) -> int:
+        """Rank: higher is stricter, [0, 2]."""
+        return {"note": 0, "redact": 1, "block": 2}[self.value]
 
 
 class Role(enum.StrEnum):
@@ -53,6 +90,7 @@ class Origin(enum.StrEnum):
     NUMBER = "number"  # a number long enough to be an identifier, as its decimal text
     EMBEDDED = "embedded"  # found in JSON that stands inside a string
     BLOB = "blob"  # an image, a file, audio: bytes, not text
+    FILE = "file"  # text that was taken out of a blob
     JOINED = "joined"  # neighbouring texts read as one
 
 
@@ -100,6 +138,9 @@ class Caller:
 class Request:
     """One request of a client, parsed strictly and once.
 
+    ``derived_from`` is the decision id of the pinned exchange that a stored conversation goes on
+    from, if it does.
+
     ``route`` is the API route group (``chat.completions``); ``body`` the whole JSON, read-only.
     """
 
@@ -110,6 +151,7 @@ class Request:
     body: JSONObject = field(repr=False)
     stream: bool
     received_at: datetime
+    derived_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +159,8 @@ class Segment:
     """A piece of text or a blob of the request.
 
     ``path`` is the JSON path (``messages[2].content[0].text``); it may hold a client's own key, so
-    it is never logged. Exactly one of ``text`` and ``blob`` is set.
+    it is never logged. Exactly one of ``text`` and ``blob`` is set; ``source`` is the string of the
+    request that a blob was decoded from, in full.
     """
 
     index: int
@@ -127,6 +170,7 @@ class Segment:
     text: str | None = field(default=None, repr=False)
     blob: bytes | None = field(default=None, repr=False)
     media_type: str | None = field(default=None, repr=False)
+    source: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +271,23 @@ class OnLocalFailure(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Mask:
+    """A finding that must be masked before anything leaves, and with what."""
+
+    finding: Finding
+    by: MaskWith = MaskWith.PLACEHOLDER
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerScan:
+    """What is looked for in a cloud's answer, and what is done about it."""
+
+    does: Scan
+    entities: frozenset[str]
+    min_score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The ceiling for everything that follows: later stages may be more private, never less."""
 
@@ -240,11 +301,18 @@ class Decision:
     allow_unrecorded_local: bool
     message: str | None = None  # the policy's fixed text for a blocked client
     derived_from: str | None = None  # decision id of the pinned exchange this request continues
+    masks: tuple[Mask, ...] = ()  # what must be masked before anything leaves
+    scan: AnswerScan | None = None  # how the answer of a cloud is inspected
 
     @property
     def may_leave(self) -> bool:
-        """Whether the policy lets any of this request reach a cloud destination."""
-        return self.action is Action.ALLOW and bool(self.destinations)
+        """Whether the policy lets this request reach a cloud destination, as it is or masked."""
+        return self.action in (Action.ALLOW, Action.MASK) and bool(self.destinations)
+
+    @property
+    def only_masked(self) -> bool:
+        """Whether it may leave, but never as it is."""
+        return self.action is Action.MASK and self.may_leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +320,10 @@ class Draft:
     """The local answer.
 
     ``token_logprobs`` has shape ``(num_tokens,)``, natural log, each <= 0; empty when the local
-    server gave none. ``body`` is the OpenAI-form answer as the client would get it.
+    server gave none. ``top_logprobs`` has shape ``(num_tokens, k)``: the likeliest tokens at each
+    place with their log-probabilities, best first; empty when the server gave none. ``body`` is the
+    OpenAI-form answer as the client would get it. ``is_cut``: it was given up before its end, since
+    no end could reach the threshold; then it is no answer, and ``body`` is empty.
     """
 
     text: str = field(repr=False)
@@ -264,6 +335,8 @@ class Draft:
     prompt_tokens: int
     completion_tokens: int
     elapsed_ms: float
+    top_logprobs: tuple[tuple[tuple[str, float], ...], ...] = field(default=(), repr=False)
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +346,8 @@ class Confidence:
     ``score`` is None when it is unknown, which is not low: an unknown draft stays local.
     ``doubts`` are coded signs that escalate whatever the score (``hedge:i don't know``,
     ``special_token:<unk>``); their words come from our own lists, never from the draft.
+    ``is_cut``: the draft was given up, and the score is that of its beginning.
+    ``full_threshold`` is what ``threshold`` was before a budget that runs low lowered it.
     """
 
     score: float | None
@@ -280,6 +355,14 @@ class Confidence:
     estimator: str
     calibration_id: str | None = None
     doubts: tuple[str, ...] = ()
+    full_threshold: float | None = None
+    is_cut: bool = False
+
+    @property
+    def is_spared(self) -> bool:
+        """Whether the draft stays only because a budget runs low."""
+        full = self.full_threshold
+        return not self.is_low and self.score is not None and full is not None and self.score < full
 
     @property
     def is_low(self) -> bool:
@@ -308,13 +391,20 @@ class RouteReason(enum.StrEnum):
 
     BLOCKED = "blocked"
     PINNED = "pinned"
+    UNMASKABLE = "unmaskable"
     CONFIDENT = "confident"
     LOW_CONFIDENCE = "low_confidence"
+    CLOUD_FIRST = "cloud_first"
+    WOULD_ESCALATE = "would_escalate"
     CONFIDENCE_UNKNOWN = "confidence_unknown"
     LOCAL_FAILED = "local_failed"
     LOCAL_UNABLE = "local_unable"
     CLOUD_UNAVAILABLE = "cloud_unavailable"
     CLOUD_FAILED = "cloud_failed"
+    ANSWER_WITHHELD = "answer_withheld"
+    BUDGET_LOW = "budget_low"
+    BUDGET_SPENT = "budget_spent"
+    COST_UNKNOWN = "cost_unknown"
     LEDGER_UNWRITABLE = "ledger_unwritable"
     MODEL_IS_LOCAL = "model_is_local"
     CLIENT_GONE = "client_gone"
@@ -331,8 +421,44 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """What putting values back into a masked answer came to, in counts.
+
+    ``unknown`` are what look like placeholders and are none of the request; ``tool_calls`` are
+    those that got values back.
+    """
+
+    values: int = 0
+    unknown: int = 0
+    tool_calls: int = 0
+
+
+class Verdict(enum.StrEnum):
+    """What came of inspecting a cloud's answer."""
+
+    CLEAN = "clean"
+    NOTED = "noted"
+    REDACTED = "redacted"
+    BLOCKED = "blocked"
+    UNREAD = "unread"  # not inspected to its end
+    FAILED = "failed"  # the detectors did not do their work
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What an inspection of a cloud's answer came to; findings are counted by entity, sorted.
+
+    ``withheld``: the answer is not given out.
+    """
+
+    verdict: Verdict
+    entities: tuple[tuple[str, int], ...] = ()
+    withheld: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one attempt at a cloud destination."""
+    """What came of one attempt at a cloud destination; ``payload`` is ``body`` as it arrived."""
 
     status: int
     body: JSONObject = field(repr=False)
@@ -342,14 +468,23 @@ class Outcome:
     bytes_sent: int
     bytes_received: int
     elapsed_ms: float
+    restored: Restored = Restored()
+    scanned: Scanned | None = None
+    payload: bytes | None = field(default=None, repr=False)
+    provider_request_id: str | None = field(default=None, repr=False)
+    counted: bool = False  # the destination told how many tokens went in and out
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the client gets. ``body`` is an OpenAI error when ``http_status`` is not 200."""
+    """What the client gets. ``body`` is an OpenAI error when ``http_status`` is not 200.
+
+    ``pinned``: the exchange may not leave, and neither may what is made of it.
+    """
 
     decision_id: str
     http_status: int
     body: JSONObject = field(repr=False)
     route: Route
     confidence: Confidence | None = None
+    pinned: bool = False

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from audit.permit import Permit
 from proxy.errors import CloudError, LocalBackendError
+from proxy.inspection.recognizers import NO_RECOGNIZERS, Recognizers
 from proxy.inspection.surface import surface
+from proxy.routes.route import Abroad
 from proxy.types import (
     Coverage,
     Destination,
@@ -28,7 +31,9 @@ class FakeInspector:
 
     findings: tuple[Finding, ...] = ()
 
-    async def inspect(self, body: JSONObject) -> Inspection:
+    async def inspect(
+        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+    ) -> Inspection:
         found = surface(body)
         coverage = Coverage(found.num_strings, len(found.segments), found.num_structural, 0)
         return Inspection(
@@ -64,20 +69,24 @@ class FakeLocal:
 
 @dataclass
 class FakeCloud:
-    """Redeems the permit, keeps the body, and answers or fails."""
+    """Redeems the permit, keeps the body, and answers or fails; or says the last message again."""
 
     fault: CloudError | None = None
+    echoes: bool = False
     bodies: list[bytes] = field(default_factory=list)
 
-    async def complete(self, body: bytes, destination: Destination, permit: Permit) -> Outcome:
+    async def complete(
+        self, body: bytes, destination: Destination, permit: Permit, call: Abroad
+    ) -> Outcome:
         from proxy.egress.transport import origin_of
 
         permit.redeem(body, origin_of(destination.base_url))
         self.bodies.append(body)
         if self.fault is not None:
             raise self.fault
+        said = json.loads(body)["messages"][-1]["content"] if self.echoes else "From afar."
         answer: JSONObject = {
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": "From afar."}}]
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": said}}]
         }
         return Outcome(200, answer, "gpt-4o-mini", 1, 1, len(body), 10, 1.0)
 

@@ -11,17 +11,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 import openai
 import pytest
+from jsonschema import Draft202012Validator
 
+from audit.schema import record_schema
 from proxy.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 START_TIMEOUT_S = 90.0
+SCHEMA = Draft202012Validator(record_schema())
 
 
 def model_dir() -> Path:
@@ -29,6 +33,14 @@ def model_dir() -> Path:
     folder = Path(os.environ.get("RINGFENCE_MODEL_DIR", Settings().model_dir))
     if not (folder / "model.safetensors").exists():
         pytest.skip(f"no embedded model in {folder}: run `make model`")
+    return folder
+
+
+def encoder_dir() -> Path:
+    """The folder of the embedded encoder."""
+    folder = Path(os.environ.get("RINGFENCE_EMBEDDING_MODEL_DIR", Settings().embedding_model_dir))
+    if not (folder / "model.safetensors").exists():
+        pytest.skip(f"no encoder in {folder}: run `make model`")
     return folder
 
 
@@ -80,12 +92,21 @@ class RunningProxy:
 
     def post(self, body: bytes, **headers: str) -> httpx2.Response:
         """Raw bytes to the chat route."""
+        return self.post_to("/v1/chat/completions", body, **headers)
+
+    def post_to(self, path: str, body: bytes, **headers: str) -> httpx2.Response:
+        """Raw bytes to a route."""
         with httpx2.Client(trust_env=False, timeout=120) as wire:
             return wire.post(
-                f"{self.url}/v1/chat/completions",
+                f"{self.url}{path}",
                 content=body,
                 headers={"content-type": "application/json", **headers},
             )
+
+    def metrics(self) -> bytes:
+        """What /metrics says, over a connection of its own."""
+        with httpx2.Client(trust_env=False) as wire:
+            return wire.get(f"{self.url}/metrics").raise_for_status().content
 
     def records(self, kind: str | None = None) -> list[dict[str, object]]:
         """The ledger's records so far, oldest first within a chain."""
@@ -103,6 +124,26 @@ class RunningProxy:
         assert len(found) >= at_least, f"{len(found)} of {at_least} {kind}"
         return found
 
+    def deciding(self) -> int:
+        """How many workers have decided something."""
+        return len({record["chain"] for record in self.records("decision")})
+
+    def ask_every_worker(self, text: str, num_workers: int = 2) -> int:
+        """Ask ``text`` until each worker decided something: the kernel says who takes a connection.
+
+        Returns:
+            How many questions that took.
+        """
+        body = {"model": "ringfence", "messages": [{"role": "user", "content": text}]}
+        content = json.dumps(body | {"max_tokens": 1}).encode()
+        deadline = time.monotonic() + 60
+        asked = 0
+        with ThreadPoolExecutor(4) as clients:
+            while self.deciding() < num_workers:
+                assert time.monotonic() < deadline, f"{self.deciding()} workers decide"
+                asked += len(list(clients.map(self.post, [content] * 4)))
+        return asked
+
     def everything_written(self) -> bytes:
         """All bytes of the data folder and the log, to look for what must not be there."""
         files = [path for path in self.data_dir.rglob("*") if path.is_file()]
@@ -116,6 +157,13 @@ def records_in(ledger: Path) -> list[dict[str, object]]:
         for path in sorted((ledger / "wal").rglob("*.jsonl"))
         for line in path.read_bytes().splitlines()
     ]
+
+
+def check_records(ledger: Path) -> None:
+    """Every whole line of ``ledger`` is a record of the published schema."""
+    for path in sorted((ledger / "wal").rglob("*.jsonl")):
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            SCHEMA.validate(json.loads(line))
 
 
 def write_policy(
@@ -183,6 +231,7 @@ def running_proxy(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    check_records(folder / "data" / "ledger")
 
 
 def _inherited() -> dict[str, str]:

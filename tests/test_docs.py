@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,42 @@ def test_every_file_the_docs_name_is_there() -> None:
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
 
 
+def test_every_test_the_docs_name_is_there() -> None:
+    named = {
+        (path, name)
+        for page in DOCS.rglob("*.md")
+        for path, name in re.findall(r"`(tests/[\w/.]+\.py)::(\w+)`", page.read_text())
+    }
+    assert named
+    missing = [
+        (path, name)
+        for path, name in sorted(named)
+        if not re.search(rf"^(?:async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE)
+    ]
+    assert missing == []
+
+
+def test_each_leak_of_others_has_its_test() -> None:
+    page = (DOCS / "leak-matrix.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| .* \| .* \| (.*) \|$", page, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 31))
+    assert all("::" in tests or tests.startswith("M") for _, tests in rows)
+
+
+def test_every_dependency_has_one_pinned_version() -> None:
+    pins = (ROOT / "constraints.txt").read_text().split()
+    assert [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.+!-]+", pin)] == []
+    names = [re.sub(r"[-_.]+", "-", pin.partition("==")[0]).lower() for pin in pins]
+    assert len(set(names)) == len(names)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(one for extra in extras for one in extra)]
+    asked = {re.sub(r"[-_.]+", "-", re.split(r"[\[<>=~! ]", one)[0]).lower() for one in wanted}
+    assert asked - set(names) == set()
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # starts a proxy and asks a real model, twice
 def test_the_python_snippet_answers(local_url: str, tmp_path: Path) -> None:
     (snippet,) = blocks("python")
     with running_proxy(tmp_path, None, {"RINGFENCE_LOCAL_BASE_URL": local_url}) as proxy:

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from audit.disk import make_folder, sync_folder, take_lock, write_all
+from audit.disk import make_folder, set_aside, sync_folder, take_lock, write_all
 from audit.errors import LedgerUnwritable
 
 SUFFIX: Final = ".jsonl"
 
-#: Bytes after which a new segment is begun, so that old ones can be packed and let go.
+#: Bytes after which a new segment is begun, so that old ones can be packed and let go. A new day
+#: (UTC) begins one too.
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -45,6 +47,7 @@ class FileSink:
         self._fd: int | None = None
         self._path = folder
         self._good_bytes = 0
+        self._day = 0
         self._must_cut = False
 
     def append(self, lines: Sequence[bytes]) -> None:
@@ -54,6 +57,8 @@ class FileSink:
         try:
             if self._must_cut:
                 self._cut()
+            if self._today() != self._day:
+                self._release()
             if self._fd is None:
                 self._fd = self._open()
             write_all(self._fd, data)
@@ -68,6 +73,10 @@ class FileSink:
         if self._good_bytes >= SEGMENT_BYTES:
             self._release()
 
+    def landed(self) -> tuple[bytes, ...]:
+        """None: what an append refused is set aside before the next one."""
+        return ()
+
     def close(self) -> None:
         """Let go of the chain and its lock."""
         self._release()
@@ -79,7 +88,7 @@ class FileSink:
         path = self._folder / f"{self._next_seq:012d}{SUFFIX}"
         if path.exists() and path.stat().st_size == 0:
             path.unlink()  # left by an open that failed before its first line
-        self._path, self._good_bytes = path, 0
+        self._path, self._good_bytes, self._day = path, 0, self._today()
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             sync_folder(self._folder)
@@ -88,6 +97,11 @@ class FileSink:
             os.close(fd)
             raise
         return fd
+
+    @staticmethod
+    def _today() -> int:
+        """The day (UTC) as a number."""
+        return int(time.time()) // 86_400
 
     def _release(self) -> None:
         if self._fd is not None:
@@ -106,27 +120,3 @@ class FileSink:
         if self._must_cut and self._path.exists():
             set_aside(self._path, self._good_bytes, self._quarantine)
         self._must_cut = False
-
-
-def set_aside(path: Path, good_bytes: int, quarantine: Path) -> int:
-    """Move what ``path`` holds past ``good_bytes`` into ``quarantine``; returns the bytes moved.
-
-    The copy may fail on a full disk; the cut is made all the same, since the lines behind it were
-    refused and nobody acted on them.
-    """
-    tail = path.read_bytes()[good_bytes:]
-    if not tail:
-        return 0
-    with contextlib.suppress(OSError):
-        make_folder(quarantine)
-        copy = quarantine / f"{path.parent.name}-{path.stem}-{good_bytes}.tail"
-        with open(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(tail)
-            file.flush()
-            os.fsync(file.fileno())
-    if good_bytes == 0:
-        path.unlink()
-    else:
-        os.truncate(path, good_bytes)
-    sync_folder(path.parent)
-    return len(tail)

@@ -18,6 +18,18 @@ class AuditSink(Protocol):
         """
         ...
 
+    def landed(self) -> tuple[bytes, ...]:
+        """Of the lines that `append` refused: those that turned out to stand all the same.
+
+        To be asked after a fault, before the next `append`. A line that stands cannot be taken back
+        everywhere; the chain goes on behind it.
+
+        Raises:
+            LedgerUnwritable: it cannot be told yet.
+            ChainLost: another writer went on with the chain.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the chain."""
         ...

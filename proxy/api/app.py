@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -19,14 +20,25 @@ from starlette.responses import Response as HttpResponse
 from starlette.types import ASGIApp
 
 from audit.errors import AuditError
+from proxy.api.answer import AnswerRoute
 from proxy.api.auth import KeyTable
-from proxy.api.chat import Answerer, ChatCompletions
+from proxy.api.batch import Batches
+from proxy.api.batch_routes import BatchRoutes
+from proxy.api.conversations import Conversations
+from proxy.api.file_routes import FileRoutes
+from proxy.api.files import Files
 from proxy.api.gate import Gate, Limits
 from proxy.api.headers import DECISION_ID
+from proxy.api.metrics import MetricsPage
 from proxy.api.models import Models
+from proxy.api.once import Once
+from proxy.api.openapi import openapi
 from proxy.api.reply import fault_reply, json_reply
+from proxy.api.stored import StoredResponses
 from proxy.api.stream import KEEP_ALIVE_S
 from proxy.errors import ProxyError, RequestError
+from proxy.metrics import Metrics
+from proxy.routes.registry import ROUTES
 from proxy.settings import Settings
 
 log = structlog.get_logger()
@@ -36,58 +48,83 @@ ModelNames = Callable[[], Sequence[str]]
 Readiness = Callable[[], Awaitable[Sequence[str]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What those who run the proxy see of it."""
+
+    readiness: Readiness  # names what is missing before the proxy can answer; empty when it can
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What answers requests, and keeps what clients want kept."""
+
+    conversations: Conversations
+    files: Files
+    batches: Batches
+    once: Once
+
+
 def create_app(
-    answerer: Answerer,
+    rooms: Rooms,
     *,
     settings: Settings,
     keys: KeyTable,
     models: ModelNames,
-    readiness: Readiness,
+    watch: Watch,
     lifespan: Lifespan | None = None,
 ) -> ASGIApp:
     """Build the app.
 
     Args:
-        answerer: the pipeline.
+        rooms: the pipeline, and what is kept for clients.
         settings: limits, allowed hosts, whether route headers are shown to all.
         keys: who may ask.
         models: names the models of now, for /v1/models.
-        readiness: names what is missing before the proxy can answer; empty when it can.
+        watch: readiness and metrics.
         lifespan: opens and closes what the answerer needs.
 
     Returns:
         The gate, with everything behind it.
     """
-    return build_app(answerer, settings=settings, keys=keys, routes=(models, readiness, lifespan))
+    return build_app(rooms, settings=settings, keys=keys, routes=(models, watch, lifespan))
 
 
 def build_app(
-    answerer: Answerer,
+    rooms: Rooms,
     *,
     settings: Settings,
     keys: KeyTable,
-    routes: tuple[ModelNames, Readiness, Lifespan | None],
+    routes: tuple[ModelNames, Watch, Lifespan | None],
     limits: Limits | None = None,
     keep_alive_s: float = KEEP_ALIVE_S,
 ) -> ASGIApp:
     """`create_app` with its limits open, and the seconds between two keep-alives."""
-    models, readiness, lifespan = routes
+    models, watch, lifespan = routes
     app = FastAPI(
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
     )
     listed = Models(models)
-    chat = ChatCompletions(answerer, settings, keep_alive_s=keep_alive_s)
 
     async def ready(_: HttpRequest) -> HttpResponse:
-        missing = list(await readiness())
+        missing = list(await watch.readiness())
         status = "not_ready" if missing else "ready"
         return json_reply(503 if missing else 200, {"status": status, "missing": missing})
 
-    app.add_route("/v1/chat/completions", chat.__call__, methods=["POST"])
+    for route in ROUTES.values():
+        answers = AnswerRoute(
+            route, rooms.conversations, settings, rooms.once, keep_alive_s=keep_alive_s
+        )
+        app.add_route(f"/v1{route.path}", answers.__call__, methods=["POST"])
+    _add_kept(app, rooms, settings)
     app.add_route("/v1/models", listed.list, methods=["GET"])
     app.add_route("/v1/models/{model:path}", listed.one, methods=["GET"])
+    app.add_route("/openapi.json", _published, methods=["GET"])
     app.add_route("/healthz", _healthy, methods=["GET"])
     app.add_route("/readyz", ready, methods=["GET"])
+    page = MetricsPage(watch.metrics, open_to_all=settings.expose_metrics)
+    app.add_route("/metrics", page.__call__, methods=["GET"])
     for fault in (ProxyError, AuditError, Exception):
         app.add_exception_handler(fault, _on_fault)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -96,12 +133,37 @@ def build_app(
         app,
         allowed_hosts=settings.allowed_hosts,
         keys=keys,
-        limits=limits or Limits(settings.max_body_bytes),
+        limits=limits or Limits(settings.max_body_bytes, settings.max_file_bytes),
+        metrics=watch.metrics,
     )
+
+
+def _add_kept(app: FastAPI, rooms: Rooms, settings: Settings) -> None:
+    """The routes over what is kept for clients."""
+    stored = StoredResponses(rooms.conversations)
+    app.add_route("/v1/responses/{id}", stored.show, methods=["GET"])
+    app.add_route("/v1/responses/{id}", stored.delete, methods=["DELETE"])
+    app.add_route("/v1/responses/{id}/cancel", stored.cancel, methods=["POST"])
+    app.add_route("/v1/responses/{id}/input_items", stored.input_items, methods=["GET"])
+    files = FileRoutes(rooms.files, settings.max_file_bytes)
+    app.add_route("/v1/files", files.list, methods=["GET"])
+    app.add_route("/v1/files", files.create, methods=["POST"])
+    app.add_route("/v1/files/{id}", files.show, methods=["GET"])
+    app.add_route("/v1/files/{id}", files.delete, methods=["DELETE"])
+    app.add_route("/v1/files/{id}/content", files.content, methods=["GET"])
+    batches = BatchRoutes(rooms.batches, rooms.files, rooms.once, settings.max_json_depth)
+    app.add_route("/v1/batches", batches.list, methods=["GET"])
+    app.add_route("/v1/batches", batches.create, methods=["POST"])
+    app.add_route("/v1/batches/{id}", batches.show, methods=["GET"])
+    app.add_route("/v1/batches/{id}/cancel", batches.cancel, methods=["POST"])
 
 
 async def _healthy(_: HttpRequest) -> HttpResponse:
     return json_reply(200, {"status": "ok"})
+
+
+async def _published(_: HttpRequest) -> HttpResponse:
+    return json_reply(200, openapi())
 
 
 async def _on_fault(http: HttpRequest, error: Exception) -> HttpResponse:

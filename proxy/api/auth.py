@@ -29,10 +29,11 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A known key: who holds it, and whether its answers show route and confidence."""
+    """A known key: who holds it, and what it may see beyond the answer."""
 
     caller: Caller
     expose_route: bool = False
+    read_metrics: bool = False
 
 
 class AuthenticationError(RequestError):
@@ -48,6 +49,7 @@ class Scopes(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     expose_route: bool = False
+    read_metrics: bool = False
 
 
 class KeyEntry(BaseModel):
@@ -61,6 +63,10 @@ class KeyEntry(BaseModel):
     team: Name
     environment: Name
     scopes: Scopes = Scopes()
+
+
+#: Who asks where there is no table.
+_OPEN: Final = Caller("default", "default", "default", "open")
 
 
 class KeyTable:
@@ -102,7 +108,7 @@ class KeyTable:
         if len(values) > 1:
             raise AuthenticationError("Send exactly one Authorization header.")
         if self._entries is None:
-            return Key(Caller("default", "default", "default", "open"))
+            return Key(_OPEN)
         match = _BEARER.fullmatch(values[0]) if values else None
         if match is None:
             raise AuthenticationError("Send your API key as `Authorization: Bearer <key>`.")
@@ -113,8 +119,17 @@ class KeyTable:
                 found = entry
         if found is None:
             raise AuthenticationError("This API key is not known.")
-        caller = Caller(found.app, found.team, found.environment, found.id)
-        return Key(caller, found.scopes.expose_route)
+        return Key(_caller(found), found.scopes.expose_route, found.scopes.read_metrics)
+
+    def caller(self, key_id: str) -> Caller | None:
+        """The holder of a key by the key's id, as the table has it now."""
+        if self._entries is None:
+            return _OPEN if key_id == _OPEN.key_id else None
+        return next((_caller(entry) for entry in self._entries if entry.id == key_id), None)
+
+
+def _caller(entry: KeyEntry) -> Caller:
+    return Caller(entry.app, entry.team, entry.environment, entry.id)
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from proxy.api.multipart import FORM_TYPE
 from proxy.errors import RequestError
 
 _JSON_TYPE: Final = re.compile(
@@ -73,13 +74,22 @@ def check_type(headers: Headers) -> None:
     Raises:
         RequestError: ``unsupported_content_type`` (415).
     """
+    _check_type(headers, _JSON_TYPE, "JSON as `Content-Type: application/json`, in UTF-8")
+
+
+def check_form_type(headers: Headers) -> None:
+    """Refuse all but a form.
+
+    Raises:
+        RequestError: ``unsupported_content_type`` (415).
+    """
+    _check_type(headers, FORM_TYPE, "a form as `Content-Type: multipart/form-data; boundary=…`")
+
+
+def _check_type(headers: Headers, form: re.Pattern[bytes], wanted: str) -> None:
     types = [value for name, value in headers if name == b"content-type"]
-    if len(types) != 1 or not _JSON_TYPE.fullmatch(types[0]):
-        raise RequestError(
-            "Send JSON as `Content-Type: application/json`, in UTF-8.",
-            code="unsupported_content_type",
-            http_status=415,
-        )
+    if len(types) != 1 or not form.fullmatch(types[0]):
+        raise RequestError(f"Send {wanted}.", code="unsupported_content_type", http_status=415)
 
 
 def too_large(max_bytes: int) -> RequestError:

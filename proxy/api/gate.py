@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -16,12 +17,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from starlette.requests import Request as HttpRequest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.api.auth import Key, KeyTable
 from proxy.api.checks import (
     Headers,
     MethodNotAllowed,
+    check_form_type,
     check_framing,
     check_host,
     check_type,
@@ -32,17 +35,30 @@ from proxy.api.protocol import Overloaded
 from proxy.api.reply import fault_reply
 from proxy.errors import ProxyError, RequestError
 from proxy.ids import new_id
+from proxy.metrics import Metrics
+from proxy.routes.registry import ROUTES
+from proxy.types import Caller
 
 log = structlog.get_logger()
-
 
 MAX_CONCURRENT: Final = 512
 #: Bodies in memory, all requests together: many large ones must not end the process.
 MAX_BUFFERED_BYTES: Final = 256 * 2**20
 BODY_TIMEOUT_S: Final = 60.0
-_PROBES: Final = ("healthz", "readyz")
+#: What the form around a file may take.
+FORM_BYTES: Final = 64 * 1024
+#: What watches the proxy: quiet in the log while well, and let in when there is no room.
+_PROBES: Final = ("healthz", "readyz", "metrics")
 #: How long an answer that leaves a body unread waits for the client to take notice of it.
 LINGER_S: Final = 1.0
+
+
+class Body(enum.Enum):
+    """What a route takes as its body."""
+
+    NONE = "none"
+    JSON = "json"
+    FORM = "form"  # a file in a form
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +69,40 @@ class Door:
     path: re.Pattern[bytes]
     method: str
     needs_key: bool = True
-    max_body_share: float = 0.0  # of the body limit; 0: no body
+    takes: Body = Body.NONE
 
 
 _MODEL: Final = rb"[A-Za-z0-9][A-Za-z0-9._:-]*"
+_ID: Final = rb"[A-Za-z0-9_-]{1,64}"
 DOORS: Final = (
-    Door("chat.completions", re.compile(rb"/v1/chat/completions"), "POST", max_body_share=1.0),
+    *(
+        Door(
+            route.name,
+            re.compile(re.escape(f"/v1{route.path}".encode())),
+            "POST",
+            takes=Body.JSON,
+        )
+        for route in ROUTES.values()
+    ),
+    Door("responses.one", re.compile(rb"/v1/responses/%b" % _ID), "GET"),
+    Door("responses.delete", re.compile(rb"/v1/responses/%b" % _ID), "DELETE"),
+    Door("responses.cancel", re.compile(rb"/v1/responses/%b/cancel" % _ID), "POST"),
+    Door("responses.input_items", re.compile(rb"/v1/responses/%b/input_items" % _ID), "GET"),
+    Door("files", re.compile(rb"/v1/files"), "GET"),
+    Door("files.create", re.compile(rb"/v1/files"), "POST", takes=Body.FORM),
+    Door("files.one", re.compile(rb"/v1/files/%b" % _ID), "GET"),
+    Door("files.delete", re.compile(rb"/v1/files/%b" % _ID), "DELETE"),
+    Door("files.content", re.compile(rb"/v1/files/%b/content" % _ID), "GET"),
+    Door("batches", re.compile(rb"/v1/batches"), "GET"),
+    Door("batches.create", re.compile(rb"/v1/batches"), "POST", takes=Body.JSON),
+    Door("batches.one", re.compile(rb"/v1/batches/%b" % _ID), "GET"),
+    Door("batches.cancel", re.compile(rb"/v1/batches/%b/cancel" % _ID), "POST"),
     Door("models", re.compile(rb"/v1/models"), "GET"),
     Door("models.one", re.compile(rb"/v1/models/%b(?:(?:/|%%2F)%b)?" % (_MODEL, _MODEL)), "GET"),
+    Door("openapi", re.compile(rb"/openapi\.json"), "GET"),
     Door("healthz", re.compile(rb"/healthz"), "GET", needs_key=False),
     Door("readyz", re.compile(rb"/readyz"), "GET", needs_key=False),
+    Door("metrics", re.compile(rb"/metrics"), "GET"),
 )
 
 
@@ -74,23 +114,44 @@ class Ticket:
     key: Key | None
 
 
+def caller_of(http: HttpRequest) -> Caller:
+    """Whose request this is, as the gate found out."""
+    ticket: Ticket = http.scope["state"]["ticket"]
+    if ticket.key is None:
+        raise ProxyError("The gate let a request in without a caller.")
+    return ticket.key.caller
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the gate holds requests to."""
 
     max_body_bytes: int
+    max_file_bytes: int
     body_timeout_s: float = BODY_TIMEOUT_S
     max_concurrent: int = MAX_CONCURRENT
     max_buffered_bytes: int = MAX_BUFFERED_BYTES
+
+    def for_body(self, takes: Body) -> int:
+        """Most bytes of a body; a file may be as large as it may be, in its form."""
+        form = self.max_file_bytes + FORM_BYTES
+        return {Body.NONE: 0, Body.JSON: self.max_body_bytes, Body.FORM: form}[takes]
 
 
 class Gate:
     """ASGI middleware in front of everything."""
 
     def __init__(
-        self, app: ASGIApp, *, allowed_hosts: Sequence[str], keys: KeyTable, limits: Limits
+        self,
+        app: ASGIApp,
+        *,
+        allowed_hosts: Sequence[str],
+        keys: KeyTable,
+        limits: Limits,
+        metrics: Metrics,
     ) -> None:
         self._app = app
+        self._metrics = metrics
         self._hosts = frozenset(host.lower().encode("ascii") for host in allowed_hosts)
         self._keys = keys
         self._limits = limits
@@ -125,19 +186,20 @@ class Gate:
             self._num_running -= 1
             self._let_go_of_body(visit)
             visit.log_line(scope["method"])
+            self._metrics.answered_http(visit.door, visit.status)
 
     async def _let_in(self, scope: Scope, receive: Receive, visit: _Visit) -> None:
         headers: Headers = scope["headers"]
         check_host(headers, self._hosts)
         door = find_door(scope, visit)
-        if self._num_running > self._limits.max_concurrent and door.needs_key:
+        if self._num_running > self._limits.max_concurrent and door.name not in _PROBES:
             raise Overloaded("The proxy has too many requests at once.")
         key = self._keys.authenticate(headers) if door.needs_key else None
-        max_bytes = int(self._limits.max_body_bytes * door.max_body_share)
+        max_bytes = self._limits.for_body(door.takes)
         check_framing(headers, max_bytes)
         body = b""
         if max_bytes:
-            check_type(headers)
+            (check_form_type if door.takes is Body.FORM else check_type)(headers)
             body = await self._take_body(receive, max_bytes, visit)
         scope.setdefault("state", {})["ticket"] = Ticket(visit.request_id, key)
         await self._app(scope, _replay(body, receive), visit.send)
@@ -213,12 +275,13 @@ def find_door(scope: Scope, visit: _Visit) -> Door:
     """
     if scope["http_version"] != "1.1":
         raise RequestError("Use HTTP/1.1.", code="malformed_http")
-    for door in DOORS:
-        if door.path.fullmatch(scope.get("raw_path") or b""):
-            visit.door = door.name
-            if scope["method"] != door.method:
-                raise MethodNotAllowed(door.method)
+    here = [door for door in DOORS if door.path.fullmatch(scope.get("raw_path") or b"")]
+    for door in here:
+        visit.door = door.name
+        if scope["method"] == door.method:
             return door
+    if here:
+        raise MethodNotAllowed(", ".join(door.method for door in here))
     raise RequestError("Unknown request URL.", code="unknown_url", http_status=404)
 
 

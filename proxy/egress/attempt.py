@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -16,15 +17,44 @@ from audit.errors import AuditError
 from audit.ledger import Ledger
 from audit.permit import Permit
 from audit.record import IntentRecord
-from proxy.egress.body import build_body, num_cleared
+from proxy.egress.answers import Look, made_whole
+from proxy.egress.body import build_body, model_for, num_cleared
 from proxy.egress.cloud import CloudBackend
 from proxy.egress.limit import AttemptLimit
+from proxy.egress.mask import Masked
+from proxy.egress.spending import Plan, Spending
 from proxy.egress.transport import origin_of
-from proxy.errors import CloudError, EgressDenied
+from proxy.errors import AnswerWithheld, CloudError, EgressDenied
+from proxy.metrics import Metrics
 from proxy.records import intent_record, outcome_record
-from proxy.types import Decision, Destination, Inspection, Outcome, Request
+from proxy.routes.registry import ROUTES
+from proxy.routes.route import Abroad
+from proxy.types import (
+    AnswerScan,
+    Decision,
+    Destination,
+    Inspection,
+    Outcome,
+    Request,
+    RouteReason,
+)
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """What one attempt carries, where to, and how its answer is made whole."""
+
+    body: bytes = field(repr=False)
+    destination: Destination
+    intent: IntentRecord
+    call: Abroad
+    route: str
+    inspected: tuple[AnswerScan, Look] | None
+    masked: Masked | None
+    team: str
+    plan: Plan
 
 
 class CloudTier:
@@ -36,12 +66,16 @@ class CloudTier:
         ledger: Ledger,
         limit: AttemptLimit,
         switched_on: Callable[[], bool],
+        metrics: Metrics | None = None,
+        spending: Spending | None = None,
     ) -> None:
         """Join the parts; ``switched_on`` is the incident switch, asked before every egress."""
         self._backend = backend
         self._ledger = ledger
         self._limit = limit
         self._switched_on = switched_on
+        self._metrics = metrics or Metrics()
+        self._spending = spending or Spending()
         self._running: set[asyncio.Task[Outcome]] = set()
 
     @property
@@ -49,29 +83,95 @@ class CloudTier:
         """Whether an escalation may leave, could be recorded and is within the cap, right now."""
         return self._switched_on() and self._ledger.writable and self._limit.has_room
 
+    async def left_share(self, team: str) -> float:
+        """The share of its tightest budget that ``team`` has left, in [0, 1]."""
+        return await self._spending.left_share(team)
+
+    async def why_unaffordable(
+        self, request: Request, destination: Destination, masked: Masked | None
+    ) -> RouteReason | None:
+        """Why no budget bears sending ``request`` there now; None: they do."""
+        plan = self._plan(request, destination, masked)
+        return await self._spending.why_not(request.caller.team, plan)
+
+    def _plan(
+        self, request: Request, destination: Destination, masked: Masked | None
+    ) -> Plan | None:
+        call = ROUTES[request.route].abroad
+        if call is None:
+            return None
+        is_masked = masked is not None and masked.inspection is not None
+        body = masked.body if masked is not None and is_masked else request.body
+        return self._spending.plan(body, destination, model_for(request.model, destination), call)
+
     async def escalate(
         self,
         request: Request,
         inspection: Inspection,
         decision: Decision,
         destination: Destination,
+        masked: Masked | None = None,
+        look: Look | None = None,
     ) -> Outcome:
         """Send ``request`` to ``destination``, once.
+
+        Args:
+            request: what the client asked.
+            inspection: the inspection of its body.
+            decision: what lets it leave.
+            destination: one of the decision's.
+            masked: what to send instead, with an inspection of its own.
+            look: inspects the answer, where the decision asks for that.
+
+        Returns:
+            The outcome; the values of a masked request are back in its body.
 
         Raises:
             EgressDenied: the decision does not let it leave there, or the body is not cleared.
             AuditError: the intent could not be made durable; nothing left.
-            CloudError: no usable answer, or the cap was reached.
+            CloudError: no usable answer, or the cap was reached, or no budget bears it.
+            AnswerWithheld: the answer is not given out.
         """
-        if not decision.may_leave or destination not in decision.destinations:
-            raise EgressDenied("the decision does not let this request leave")
-        model = request.model if request.model in destination.models else destination.models[0]
-        body = build_body(request.body, model, inspection)
-        intent = intent_record(decision, destination, model, num_cleared(body))
+        _check(decision, destination, masked, look)
+        call = ROUTES[request.route].abroad
+        if call is None:
+            raise EgressDenied("this route never leaves")
+        model = model_for(request.model, destination)
+        plan = self._plan(request, destination, masked)
+        if plan is None:
+            raise CloudError("Its cost has no bound.", error_type="no_bound", sent="no")
+        forced = {**call.forced, **dict(plan.forced)}
+        if masked is not None and masked.inspection is not None:
+            body = build_body(masked.body, model, masked.inspection, forced)
+        else:
+            body = build_body(request.body, model, inspection, forced)
+        counts = masked.counts if masked else ()
+        intent = intent_record(decision, destination, model, num_cleared(body), counts)
         if not self._limit.take():
+            self._metrics.failed(destination.id, "capped")
             raise CloudError("The cloud attempts are used up.", error_type="capped", sent="no")
+        errand = _Errand(
+            body=body,
+            destination=destination,
+            intent=intent,
+            call=call,
+            route=request.route,
+            inspected=None if decision.scan is None or look is None else (decision.scan, look),
+            masked=masked,
+            team=request.caller.team,
+            plan=plan,
+        )
+        return await self._carried(errand)
+
+    async def aclose(self) -> None:
+        """Wait for the attempts under way to come to their outcome."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _carried(self, errand: _Errand) -> Outcome:
+        """What comes of ``errand``, in a task of its own; it is told when the client has left."""
         gone = asyncio.Event()
-        task = asyncio.create_task(self._attempt(body, destination, intent, gone))
+        task = asyncio.create_task(self._attempt(errand, gone))
         self._running.add(task)
         task.add_done_callback(self._finished)
         try:
@@ -80,34 +180,50 @@ class CloudTier:
             gone.set()
             raise
 
-    async def aclose(self) -> None:
-        """Wait for the attempts under way to come to their outcome."""
-        if self._running:
-            await asyncio.wait(self._running)
-
-    async def _attempt(
-        self, body: bytes, destination: Destination, intent: IntentRecord, gone: asyncio.Event
-    ) -> Outcome:
-        permit = await self._ledger.intent(intent, body, origin_of(destination.base_url))
-        result = await self._send(body, destination, permit, gone)
+    async def _attempt(self, errand: _Errand, gone: asyncio.Event) -> Outcome:
+        destination, intent, spending = errand.destination, errand.intent, self._spending
+        price = spending.prices.find(destination.id, intent.model)
+        origin = origin_of(destination.base_url)
         try:
-            await self._ledger.outcome(outcome_record(permit, result))
+            taken = await spending.reserve(errand.team, errand.plan)
+        except CloudError as error:
+            self._metrics.failed(destination.id, error.upstream_error)
+            raise
+        try:
+            permit = await self._ledger.intent(intent, errand.body, origin)
+        except AuditError:
+            self._metrics.failed(destination.id, "not_recorded")
+            await spending.settle(taken, EgressDenied("not recorded"), price)
+            raise
+        result = await self._send(errand, permit, gone)
+        await spending.settle(taken, result, price)
+        if isinstance(result, Outcome):
+            result = await made_whole(result, errand.route, errand.inspected, errand.masked)
+        record = outcome_record(permit, result, intent.model, price)
+        self._metrics.attempted(destination.id, record)
+        try:
+            answer = result.payload if isinstance(result, Outcome) else None
+            await self._ledger.outcome(record, answer)
         except AuditError:
             # The intent stands; recovery closes it as unknown. The answer is the client's all the
             # same.
             log.error("outcome_not_recorded", decision_id=permit.decision_id)
-        if isinstance(result, Outcome):
-            return result
-        raise result
+        if not isinstance(result, Outcome):
+            raise result
+        if result.scanned is not None and result.scanned.withheld:
+            raise AnswerWithheld
+        return result
 
     async def _send(
-        self, body: bytes, destination: Destination, permit: Permit, gone: asyncio.Event
+        self, errand: _Errand, permit: Permit, gone: asyncio.Event
     ) -> Outcome | CloudError | EgressDenied:
         if gone.is_set():
             return CloudError("The client is gone.", error_type="client_abort", sent="no")
         if not self._switched_on():
             return CloudError("Egress is switched off.", error_type="switched_off", sent="no")
-        send = asyncio.ensure_future(self._backend.complete(body, destination, permit))
+        send = asyncio.ensure_future(
+            self._backend.complete(errand.body, errand.destination, permit, errand.call)
+        )
         leave = asyncio.ensure_future(gone.wait())
         await asyncio.wait({send, leave}, return_when=asyncio.FIRST_COMPLETED)
         leave.cancel()
@@ -129,3 +245,15 @@ class CloudTier:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # taken, so that a client that left leaves no warning behind
+
+
+def _check(
+    decision: Decision, destination: Destination, masked: Masked | None, look: Look | None
+) -> None:
+    """Raise EgressDenied where ``decision`` does not let this leave, or not in this way."""
+    if not decision.may_leave or destination not in decision.destinations:
+        raise EgressDenied("the decision does not let this request leave")
+    if decision.only_masked and (masked is None or masked.inspection is None):
+        raise EgressDenied("the decision lets this request leave only masked")
+    if decision.scan is not None and look is None:
+        raise EgressDenied("the decision wants the answer inspected")

@@ -1,20 +1,20 @@
 """The bytes that leave: rebuilt from what was inspected, each string in them cleared.
 
-A string is cleared when this very request's inspection read it, or when it is on the short
-structural list that the inspection uses too. The check runs over the finished bytes, so that no
-step before it has to be trusted.
+A string is cleared when this very request's inspection read it, as text or as the file that it
+encodes, or when it is on the short structural list that the inspection uses too. The check runs
+over the finished bytes, so that no step before it has to be trusted.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from proxy.canonical import canonical_bytes
 from proxy.errors import EgressDenied
 from proxy.inspection.structural import is_structural, is_structural_number, number_text
-from proxy.types import JSON, Inspection, JSONObject
+from proxy.types import JSON, Destination, Inspection, JSONObject
 
 #: What the cloud does not need for an answer does not leave: who asked, bookkeeping, and storage at
 #: the provider. ``stream`` goes too: the proxy streams to the client itself.
@@ -33,19 +33,32 @@ DROPPED: Final = frozenset(
 )
 
 
-def build_body(body: JSONObject, model: str, inspection: Inspection) -> bytes:
+def outgoing(body: JSONObject, model: str) -> JSONObject:
+    """What of a client's ``body`` goes to a destination's ``model``."""
+    kept = {key: value for key, value in body.items() if key not in DROPPED}
+    return {**kept, "model": model}
+
+
+def model_for(asked: str, destination: Destination) -> str:
+    """The model that ``destination`` is asked for: the client's choice, if it has it."""
+    return asked if asked in destination.models else destination.models[0]
+
+
+def build_body(
+    body: JSONObject, model: str, inspection: Inspection, forced: Mapping[str, int] | None = None
+) -> bytes:
     """Canonical bytes for the destination's ``model``.
 
     Args:
-        body: the client's request.
+        body: the client's request, or what masking made of it.
         model: the model to ask for; from policy, never from the client.
         inspection: the inspection of this very ``body``.
+        forced: what its route, or a budget, says in any case.
 
     Raises:
         EgressDenied: a string or long number of the result was not inspected.
     """
-    kept = {key: value for key, value in body.items() if key not in DROPPED}
-    data = canonical_bytes({**kept, "model": model})
+    data = canonical_bytes({**outgoing(body, model), **(forced or {})})
     if count_uncleared(data, model, inspection):
         raise EgressDenied("the outgoing body holds text that was not inspected")
     return data
@@ -55,9 +68,9 @@ def count_uncleared(data: bytes, model: str, inspection: Inspection) -> int:
     """How many strings and long numbers of ``data`` nobody inspected."""
     unscannable = {entry.segment for entry in inspection.unscannable}
     cleared = {
-        segment.text
+        segment.source if segment.text is None else segment.text
         for segment in inspection.segments
-        if segment.text is not None and segment.index not in unscannable
+        if segment.index not in unscannable
     }
     return sum(
         1

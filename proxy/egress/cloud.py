@@ -7,7 +7,7 @@ request; none of them travels past this file, not even as ``__context__``.
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
 import httpx2
 import openai
@@ -16,14 +16,20 @@ from audit.permit import Permit
 from proxy.canonical import parse_object
 from proxy.egress.transport import Attempt, Door
 from proxy.errors import CloudError, EgressDenied, RequestError
-from proxy.types import JSON, Destination, JSONObject, Outcome
+from proxy.routes.route import Abroad
+from proxy.types import JSON, Destination, Outcome
+
+#: More tokens than any answer has; a destination may write any number.
+_MAX_TOKENS: Final = 2**24
 
 
 class CloudBackend(Protocol):
     """Sends one body to one destination, once."""
 
-    async def complete(self, body: bytes, destination: Destination, permit: Permit) -> Outcome:
-        """Send ``body`` as it is.
+    async def complete(
+        self, body: bytes, destination: Destination, permit: Permit, call: Abroad
+    ) -> Outcome:
+        """Send ``body`` as it is, as the ``call`` that its route makes.
 
         Raises:
             CloudError: no usable answer; holds no text of either side.
@@ -40,11 +46,15 @@ class OpenAICloud:
         self._api_key = api_key
         self._timeout_s = timeout_s
 
-    async def complete(self, body: bytes, destination: Destination, permit: Permit) -> Outcome:
+    async def complete(
+        self, body: bytes, destination: Destination, permit: Permit, call: Abroad
+    ) -> Outcome:
         """Send ``body`` to ``destination`` under ``permit``; see `CloudBackend`."""
         started = time.perf_counter()
         attempt = Attempt(permit)
-        result = await self._post(body, destination, attempt)
+        result = await self._post(body, destination, attempt, call.path)
+        if isinstance(result, CloudError):
+            result.provider_request_id = attempt.provider_request_id
         if isinstance(result, CloudError | EgressDenied):
             raise result
         status, payload = result
@@ -52,27 +62,32 @@ class OpenAICloud:
             answer = parse_object(payload)
         except RequestError:
             answer = None
-        if answer is None or not _is_completion(answer):
-            raise CloudError(
-                "The cloud model sent an answer that is not a chat completion.",
+        if answer is None or not call.is_answer(answer):
+            fault = CloudError(
+                "The cloud model sent an answer of another form.",
                 error_type="garbage",
                 upstream_status=status,
                 sent="yes",
             )
-        usage = answer.get("usage")
+            fault.provider_request_id = attempt.provider_request_id
+            raise fault
+        tokens_in, tokens_out = _usage(answer.get("usage"))
         return Outcome(
             status=status,
             body=answer,
             model=str(answer.get("model", "")),
-            prompt_tokens=_count(usage, "prompt_tokens"),
-            completion_tokens=_count(usage, "completion_tokens"),
+            prompt_tokens=tokens_in or 0,
+            completion_tokens=tokens_out or 0,
+            counted=bool(tokens_in) and tokens_out is not None,
             bytes_sent=len(body),
             bytes_received=attempt.bytes_received,
             elapsed_ms=(time.perf_counter() - started) * 1000,
+            payload=payload,
+            provider_request_id=attempt.provider_request_id,
         )
 
     async def _post(
-        self, body: bytes, destination: Destination, attempt: Attempt
+        self, body: bytes, destination: Destination, attempt: Attempt, path: str
     ) -> tuple[int, bytes] | CloudError | EgressDenied:
         """Post through the SDK; a fault comes back as a value, so that it has no context."""
         async with httpx2.AsyncClient(
@@ -89,7 +104,7 @@ class OpenAICloud:
             )
             try:
                 response = await client.post(
-                    "/chat/completions",
+                    path,
                     cast_to=httpx2.Response,
                     content=body,
                     options={"headers": {"content-type": "application/json"}},
@@ -134,18 +149,18 @@ def _status_fault(status: int) -> CloudError:
     )
 
 
-def _is_completion(answer: JSONObject) -> bool:
-    choices = answer.get("choices")
-    return (
-        isinstance(choices, list)
-        and bool(choices)
-        and all(
-            isinstance(choice, dict) and isinstance(choice.get("message"), dict)
-            for choice in choices
-        )
-    )
+def _usage(usage: JSON) -> tuple[int | None, int | None]:
+    """Tokens in and out; None: not told. An embedding has none out, and says so in the total."""
+    tokens_in = _count(usage, "prompt_tokens", "input_tokens")
+    tokens_out = _count(usage, "completion_tokens", "output_tokens")
+    if tokens_out is None and tokens_in is not None:
+        total = _count(usage, "total_tokens")
+        tokens_out = total - tokens_in if total is not None and total >= tokens_in else None
+    return tokens_in, tokens_out
 
 
-def _count(usage: JSON, key: str) -> int:
-    value = usage.get(key) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) and value >= 0 else 0
+def _count(usage: JSON, *names: str) -> int | None:
+    """A count by the first of its ``names`` that is there; the routes do not agree on one."""
+    found = [usage.get(name) for name in names] if isinstance(usage, dict) else []
+    numbers = (value for value in found if isinstance(value, int) and not isinstance(value, bool))
+    return next((value for value in numbers if 0 <= value <= _MAX_TOKENS), None)

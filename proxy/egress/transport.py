@@ -17,6 +17,7 @@ import httpx2
 
 from audit.errors import PermitRefused
 from audit.permit import Permit
+from audit.record import provider_id_or_other
 from proxy import __version__
 from proxy.errors import EgressDenied
 
@@ -41,12 +42,14 @@ class Attempt:
     Attributes:
         wrote: whether any byte of the request may have been written.
         bytes_received: size of the answer's body so far, in bytes.
+        provider_request_id: the provider's own id of the request; ``other`` if of no known form.
     """
 
     def __init__(self, permit: Permit) -> None:
         self.permit = permit
         self.wrote = False
         self.bytes_received = 0
+        self.provider_request_id: str | None = None
 
     async def trace(self, event: str, info: dict[str, object]) -> None:
         """Note the moment the connection begins to write (an httpcore2 trace callback)."""
@@ -93,6 +96,9 @@ class _AttemptTransport(httpx2.AsyncBaseTransport):
         if refusal is not None:
             raise EgressDenied(refusal)
         response = await self._wire.handle_async_request(self._rebuilt(request, body))
+        self._attempt.provider_request_id = provider_id_or_other(
+            response.headers.get("x-request-id")
+        )
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding != "identity":
             await response.aclose()

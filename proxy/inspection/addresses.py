@@ -33,7 +33,8 @@ _CITY_STATE_ZIP: Final = (
     r"P[AR]|RI|S[CD]|T[NX]|UT|V[AIT]|W[AIVY])\s+\d{5}(?:-\d{4})?\b"
 )
 _MILITARY: Final = (
-    r"\b(?:PSC|CMR|Unit|Box|USNS|USS|USCGC|USNV)\s[^\n]{1,40}[\s,]+(?:APO|FPO|DPO)\s(?:AA|AE|AP)\b"
+    r"(?i)\b(?:PSC|CMR|Unit|Box|USNS|USS|USCGC|USNV)\s[^\n]{1,40}[\s,]+(?:APO|FPO|DPO)\s(?:AA|AE|AP)\b"
+    r"|(?i)\b(?:APO|FPO|DPO),?\s(?:AA|AE|AP),?\s\d{5}(?:-\d{4})?\b"
 )
 _NUMBER_TWICE: Final = rf"(?:^|[\n>?,;:]\s{{0,3}}|\b(?:at|to|in|is|address)\s)(\d{{2,6}}\s{_WORD_ONLY}(?:\s{_WORD_ONLY}){{0,3}}\s\d{{1,4}})(?:$|[\s,;.])"
 _SUITE: Final = r"\b(?:Suite|Ste\.|Apt\.?|Apartment)\s#?\d{1,5}[A-Z]?\b"

@@ -47,3 +47,37 @@ def valid_by(module: str) -> Callable[[str], bool]:
     """The ``is_valid`` of a python-stdnum module, such as ``pl.pesel``."""
     is_valid: Callable[[str], bool] = import_module(f"stdnum.{module}").is_valid
     return is_valid
+
+
+#: The checks that a policy may ask of what it recognizes: its word, and the function that answers.
+#: Those of python-stdnum by module; closed, since a name from a file is never imported as it is.
+_STDNUM_CHECKS: Final = {
+    "verhoeff": "verhoeff",
+    "damm": "damm",
+    "mod_11_2": "iso7064.mod_11_2",
+    "mod_11_10": "iso7064.mod_11_10",
+    "mod_37_2": "iso7064.mod_37_2",
+    "mod_37_36": "iso7064.mod_37_36",
+    "mod_97_10": "iso7064.mod_97_10",
+    "iban": "iban",
+    "isin": "isin",
+    "lei": "lei",
+    "ean": "ean",
+    "imei": "imei",
+}
+CHECKS: Final = ("luhn", "vin", *_STDNUM_CHECKS)
+
+
+@cache
+def check_by_name(name: str) -> Callable[[str], bool]:
+    """The function behind one of `CHECKS`; it sees letters and digits only.
+
+    Raises:
+        KeyError: no such check.
+    """
+    if name == "luhn":
+        return is_luhn
+    if name == "vin":
+        return is_vin
+    is_valid = valid_by(_STDNUM_CHECKS[name])
+    return lambda text: is_valid(compact(text))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final, TextIO
 
 from proxy.inspection.detector import Inspector
+from proxy.inspection.recognizers import NO_RECOGNIZERS, Recognizers
 from proxy.types import JSON, Action, Inspection, JSONObject, Origin
 
 #: Lines under way for each worker: enough to keep it busy, few enough to bound memory.
@@ -27,6 +28,7 @@ async def inspect_jsonl(
     *,
     inspector: Inspector,
     act: Callable[[Inspection], Action],
+    recognizers: Recognizers = NO_RECOGNIZERS,
     workers: int = 1,
 ) -> int:
     """Inspect lines ``{"id", "text", "lang"}`` and write ``{"id", "findings", "action"}`` lines.
@@ -39,11 +41,17 @@ async def inspect_jsonl(
         out: where the answers go; flushed whenever no answer is at hand.
         inspector: inspects each text as a user's message.
         act: what the policy would do.
+        recognizers: those of the policy.
         workers: how many inspections the inspector runs at a time.
 
     Returns:
         The exit code: 1 when a line could not be read, else 0.
     """
+
+    async def inspect(text: str) -> Inspection:
+        body: JSONObject = {"messages": [{"role": "user", "content": text}]}
+        return await inspector.inspect(body, recognizers)
+
     source = iter(lines)
     under_way: deque[asyncio.Task[JSONObject]] = deque()
     failed = False
@@ -54,7 +62,7 @@ async def inspect_jsonl(
             if line is None:
                 open_ = False
             elif line.strip():
-                under_way.append(asyncio.create_task(_inspect_line(line, inspector, act)))
+                under_way.append(asyncio.create_task(_inspect_line(line, inspect, act)))
             failed |= _write_ready(under_way, out)
         if under_way:
             await under_way[0]
@@ -80,12 +88,14 @@ def _write_ready(under_way: deque[asyncio.Task[JSONObject]], out: TextIO) -> boo
 
 
 async def _inspect_line(
-    line: bytes, inspector: Inspector, act: Callable[[Inspection], Action]
+    line: bytes,
+    inspect: Callable[[str], Awaitable[Inspection]],
+    act: Callable[[Inspection], Action],
 ) -> JSONObject:
     known, text = _read(line)
     if text is None:
         return {"id": known, "error": "not a line with a text"}
-    inspection = await inspector.inspect({"messages": [{"role": "user", "content": text}]})
+    inspection = await inspect(text)
     return {"id": known, "findings": _findings(inspection), "action": act(inspection).value}
 
 

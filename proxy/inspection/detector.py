@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from proxy.inspection.recognizers import NO_RECOGNIZERS, Recognizers
 from proxy.types import Finding, Inspection, JSONObject, Segment
 
 
@@ -32,8 +33,12 @@ class Detector(Protocol):
 class Inspector(Protocol):
     """Inspects a whole request body."""
 
-    async def inspect(self, body: JSONObject) -> Inspection:
+    async def inspect(
+        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+    ) -> Inspection:
         """Inspect every string, long number and blob of ``body``.
+
+        ``recognizers`` are those of the policy that decides about it.
 
         Raises:
             InspectionError: it could not run at all, or saw no text where the body has text.

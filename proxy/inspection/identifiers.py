@@ -260,7 +260,8 @@ class IdentifiersDetector:
         return tuple(found.values())
 
     def _in_segment(self, segment: Segment, text: str) -> Iterator[tuple[str, int, int, float]]:
-        if any(char.isdigit() for char in text):
+        # Every form but an e-mail address holds a digit.
+        if "@" in text or any(char.isdigit() for char in text):
             yield from self._by_form(text)
             yield from addresses(text)
             if segment.role is Role.USER and (span := self._bare_code(text)) is not None:

@@ -6,15 +6,19 @@ does not pay for its whole history twice.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+from proxy.canonical import parse_object
+from proxy.errors import RequestError
 from proxy.inspection.paths import child_path
 from proxy.inspection.reading import GUESSED
 from proxy.inspection.structural import is_structural, number_text
+from proxy.inspection.views.layout import passes_luhn
 from proxy.types import JSON, Finding, JSONObject, Origin, Role, Segment
 
 #: A stretch reaches this far to both sides of a border.
@@ -29,6 +33,9 @@ MAX_MEMBER_CHARS: Final = 300
 #: A longer member of a list is no fragment of a value.
 MAX_FRAGMENT_CHARS: Final = 24
 
+#: Two neighbors of a key with fewer digits than this are no value that was cut in two.
+MIN_DIGITS: Final = 6
+
 #: Members that are read as one stretch.
 MAX_MEMBERS: Final = 40
 
@@ -38,6 +45,12 @@ MAX_STRETCHES: Final = 4_000
 _DIGITISH: Final = re.compile(
     r"\d|\b(?:zero|oh|one|two|three|four|five|six|seven|eight|nine)\b", re.I
 )
+
+
+_CARD: Final = re.compile(r"[2-6]\d{12,18}")
+#: Source: ISO 13616, the structure of an IBAN.
+_ACCOUNT: Final = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
+_ADDRESS: Final = re.compile(r"\w@\w|^@\w|\w@$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +127,8 @@ def stretches(body: JSONObject, segments: Sequence[Segment]) -> tuple[Stretch, .
         said = [segment for segment in texts if segment.role is role]
         if len(said) != len(texts):
             found.extend(islice(_over_borders(said), room))
+    found.extend(islice(_over_keys(segments), room))
+    found.extend(islice(_over_embedded(segments), room))
     return tuple(dict.fromkeys(found))
 
 
@@ -194,12 +209,85 @@ def _over_borders(segments: Sequence[Segment]) -> Iterator[Stretch]:
     for border in range(1, len(segments)):
         left, right = segments[border - 1].text or "", segments[border].text or ""
         digits = _DIGITISH.search(left[-40:]) and _DIGITISH.search(right[:40])
-        glued = f"{left[-64:].split(' ')[-1]}{right[:64].split(' ')[0]}"
+        glued = _glued(segments[border - 1], segments[border])
         whole = not left[-1:].isspace() and not right[:1].isspace()
         if whole and re.search(r"[@\d]|://", glued):
             yield _around(segments, border, "")
         if digits:
             yield _around(segments, border, "\n")
+
+
+def _over_keys(segments: Sequence[Segment]) -> Iterator[Stretch]:
+    """Keys and what stands beside them: a value, a key below, the next key, a number."""
+    row = [s for s in segments if s.text and s.origin in (Origin.KEY, Origin.VALUE, Origin.NUMBER)]
+    keys = [segment for segment in row if segment.origin is Origin.KEY]
+    numbers = [segment for segment in row if segment.origin is Origin.NUMBER]
+    for these in (row, keys, numbers):
+        for border in range(1, len(these)):
+            left, right = these[border - 1], these[border]
+            if left.origin is Origin.VALUE and right.origin is Origin.VALUE:
+                continue
+            glued = _glued(left, right)
+            if "@" in glued or sum(char.isdigit() for char in glued) >= MIN_DIGITS:
+                yield _around(these, border, "")
+                yield _pair(left, right)
+
+
+def _over_embedded(segments: Sequence[Segment]) -> Iterator[Stretch]:
+    """Neighbors in the JSON that stands in strings, as arguments of tool calls do.
+
+    Results of tools hold thousands of numbers: so only what could be a value is read.
+    """
+    leaves = [leaf for segment in segments for leaf in _leaves_within(segment, segments)]
+    keys = [segment for segment, is_key in leaves if is_key]
+    values = [segment for segment, is_key in leaves if not is_key]
+    for these in ([segment for segment, _ in leaves], keys, values):
+        for border in range(1, len(these)):
+            glued = _glued(these[border - 1], these[border])
+            if _ADDRESS.search(glued):
+                yield _around(these, border, "")
+            elif _ACCOUNT.fullmatch(glued) or (_CARD.fullmatch(glued) and passes_luhn(glued)):
+                yield _pair(these[border - 1], these[border])
+
+
+def _leaves_within(segment: Segment, segments: Sequence[Segment]) -> Iterator[tuple[Segment, bool]]:
+    """The segments that were read within a JSON string, in its order, and whether each is a key."""
+    text = segment.text or ""
+    if segment.origin is not Origin.VALUE or text.lstrip()[:1] not in ("{", "["):
+        return
+    try:
+        document = parse_object(f'{{"":{text}}}'.encode("utf-8", "surrogatepass"))[""]
+    except RequestError:
+        return  # `surface` has said so
+    within = itertools.takewhile(
+        lambda one: one.origin is Origin.EMBEDDED, segments[segment.index + 1 :]
+    )
+    places = {one.text: one for one in within}
+    todo: list[tuple[JSON, bool]] = [(document, False)]
+    while todo:
+        value, is_key = todo.pop()
+        if isinstance(value, dict):
+            members: list[tuple[JSON, bool]] = []
+            for key, member in value.items():
+                members += [(key, True), (member, False)]
+            todo += reversed(members)
+        elif isinstance(value, list):
+            todo += [(member, False) for member in reversed(value)]
+        elif (text := _scalar(value) or "") in places:
+            yield places[text], is_key
+
+
+def _glued(left: Segment, right: Segment) -> str:
+    """The last word of one text and the first of the next, as one."""
+    return f"{(left.text or '')[-64:].split(' ')[-1]}{(right.text or '')[:64].split(' ')[0]}"
+
+
+def _pair(left: Segment, right: Segment) -> Stretch:
+    """The end of one text and the beginning of the next, and nothing else."""
+    tail, head = (left.text or "")[-64:], (right.text or "")[:64]
+    before = Part(0, len(tail), left.index, len(left.text or "") - len(tail))
+    behind = Part(len(tail), len(tail) + len(head), right.index, 0)
+    return Stretch(tail + head, (before, behind), right.role)
 
 
 def _around(segments: Sequence[Segment], border: int, glue: str) -> Stretch:

@@ -101,11 +101,19 @@ def _may_be_address(line: str) -> bool:
     return not line[0].islower() or bool(street.search(line))
 
 
+def _is_year_of(before: str, value: str) -> bool:
+    """Whether a value is the year of the word before it: "the policy of 1990"."""
+    is_year = len(value) == 4 and value[:2] in ("18", "19", "20") and value.isdigit()
+    return is_year and before.split()[-1:] == ["of"]
+
+
 def announced(text: str) -> Iterator[tuple[str, int, int, float]]:
     """Every (entity, start, end, score) that a word announces in ``text``."""
     for rule, match in label_rules().finditer(text):
         start, end = match.span(1)
         if sum(char.isdigit() for char in match[1]) < rule.min_digits:
+            continue
+        if _is_year_of(text[max(start - 4, 0) : start], match[1]):
             continue
         if rule.entity != "STREET_ADDRESS" or _may_be_address(match[1]):
             yield rule.entity, start, end, rule.score

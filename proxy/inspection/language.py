@@ -88,19 +88,19 @@ def _by_words(text: str, home: str) -> str | None:
     words = [word.lower() for word in _WORD.findall(text)]
     if len(words) < 4:
         return None
-    ours = _small_words(home)
+    ours = small_words(home)
     num_ours = sum(word in ours for word in words)
     foreign = [word for word in words if word not in ours and (len(word) > 1 or word > "~")]
     if len(foreign) <= 2 * num_ours / 3:  # nearly every other word is ours: no need to look on
         return None
     told = Counter(foreign)
     hits = {  # each word at most twice: "plus 4 plus 5 plus 6" is not French
-        code: sum(min(count, 2) for word, count in told.items() if word in _small_words(code))
+        code: sum(min(count, 2) for word, count in told.items() if word in small_words(code))
         for code in LATIN_LANGUAGES
         if code != home
     }
     code = max(hits, key=lambda one: hits[one])
-    accented = sum(not word.isascii() and word not in _small_words(code) for word in foreign)
+    accented = sum(not word.isascii() and word not in small_words(code) for word in foreign)
     score = hits[code] + accented / 2
     if hits[code] >= 1 and score >= max(1.5, 0.18 * len(words)) and score > 2 * num_ours:
         return code
@@ -108,8 +108,9 @@ def _by_words(text: str, home: str) -> str | None:
 
 
 @cache
-def _small_words(code: str) -> frozenset[str]:
-    """Loaded as a file: the package of a language takes long to import, its list does not."""
+def small_words(code: str) -> frozenset[str]:
+    """The words that every text of a language is full of; ``code`` is of `LATIN_LANGUAGES`."""
+    # Loaded as a file: the package of a language takes long to import, its list does not.
     package = importlib.util.find_spec("spacy")
     if package is None or package.origin is None:
         raise ImportError("spaCy is not installed")

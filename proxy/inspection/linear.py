@@ -13,9 +13,13 @@ T = TypeVar("T")
 _MAX_MEMORY = 64 << 20
 
 
-def compile_linear(pattern: str) -> Any:
-    """``pattern`` as RE2, which reports no pattern on standard error."""
-    return re2.compile(pattern, _options())
+def compile_linear(pattern: str, max_bytes: int = _MAX_MEMORY) -> Any:
+    """``pattern`` as RE2, which reports no pattern on standard error.
+
+    Raises:
+        re2.error: it is not RE2, or takes more than ``max_bytes``.
+    """
+    return re2.compile(pattern, _options(max_bytes))
 
 
 class LinearSet(Generic[T]):
@@ -53,8 +57,8 @@ class LinearSet(Generic[T]):
                 yield meaning, match
 
 
-def _options() -> Any:
+def _options(max_bytes: int = _MAX_MEMORY) -> Any:
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = _MAX_MEMORY
+    options.max_mem = max_bytes
     return options

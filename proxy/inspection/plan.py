@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from proxy.errors import InspectionError
+from proxy.inspection.files.extract import Extract
 from proxy.inspection.joined import MAX_STRETCHES, Stretch, stretches
 from proxy.inspection.publicfigures import mark_public_figures
+from proxy.inspection.publicquestions import clear_public_questions
 from proxy.inspection.reading import Reading
-from proxy.inspection.surface import Surface, surface
+from proxy.inspection.surface import Surface, with_files
 from proxy.types import (
     Coverage,
     Finding,
@@ -42,13 +44,17 @@ class Plan:
     stretches: tuple[Stretch, ...] = field(repr=False)
     texts: tuple[Segment, ...] = field(repr=False)
     unscannable: tuple[Unscannable, ...]
-    started_s: float
 
 
-def plan(body: JSONObject) -> Plan:
-    """Walk ``body`` and say what is to be read."""
-    started = time.perf_counter()
-    found = surface(body)
+def plan(body: JSONObject, found: Surface, extracts: Mapping[int, Extract]) -> Plan:
+    """Say what is to be read of ``body``.
+
+    Args:
+        body: a request.
+        found: its surface.
+        extracts: what came of the surface's files, by index.
+    """
+    found = with_files(found, extracts)
     joined = stretches(body, found.segments)
     unscannable = list(found.unscannable)
     if len(joined) > MAX_STRETCHES:
@@ -65,7 +71,7 @@ def plan(body: JSONObject) -> Plan:
             texts.append(segment)
     base = len(found.segments)
     texts += [stretch.as_segment(base + place) for place, stretch in enumerate(joined)]
-    return Plan(found, joined, tuple(texts), tuple(unscannable), started)
+    return Plan(found, joined, tuple(texts), tuple(unscannable))
 
 
 def conclude(
@@ -90,14 +96,14 @@ def conclude(
     findings: list[Finding] = []
     unscannable = list(planned.unscannable)
     extra: list[Segment] = []
-    tongues: set[str] = set()
+    tongues: dict[int, str] = {}
     for text in planned.texts:
         reading = readings.get(text.index)
         if reading is None:
             raise InspectionError("The inspection did not read every string of the request.")
         if text.index < base:
             findings += [replace(finding, segment=text.index) for finding in reading.findings]
-            tongues.add(reading.language or languages[0])
+            tongues[text.index] = reading.language or languages[0]
         else:
             own = base + len(extra)
             placed = _place(planned.stretches[text.index - base], reading, own)
@@ -106,15 +112,19 @@ def conclude(
                 extra.append(replace(text, index=own))
         if reading.reason is not None:
             unscannable += _unread(planned, text, reading.reason)
+    unscannable += _unread_files(planned.found, unscannable)
     segments = (*planned.found.segments, *extra)
+    marked, unscannable = clear_public_questions(
+        segments, mark_public_figures(segments, _distinct(findings)), unscannable, tongues
+    )
     return Inspection(
         segments=segments,
-        findings=mark_public_figures(segments, _distinct(findings)),
+        findings=marked,
         unscannable=tuple(dict.fromkeys(unscannable)),
         coverage=account(planned.found, unscannable, readings),
-        languages=tuple(sorted(tongues)) or tuple(languages),
+        languages=tuple(sorted(set(tongues.values()))) or tuple(languages),
         detectors=detectors,
-        elapsed_ms=(time.perf_counter() - planned.started_s) * 1000,
+        elapsed_ms=(time.perf_counter() - planned.found.started_s) * 1000,
     )
 
 
@@ -132,6 +142,19 @@ def _unread(planned: Plan, text: Segment, reason: UnscannableReason) -> list[Uns
     parts = [part.segment for part in planned.stretches[text.index - base].parts]
     named = [Unscannable(index, reason) for index in parts if index is not None]
     return named or [Unscannable(base - 1, reason)]
+
+
+def _unread_files(found: Surface, unscannable: Sequence[Unscannable]) -> list[Unscannable]:
+    """The files of which a text could not be read, for the reasons of their texts."""
+    reasons: dict[int, list[UnscannableReason]] = {}
+    for entry in unscannable:
+        reasons.setdefault(entry.segment, []).append(entry.reason)
+    return [
+        Unscannable(file, reason)
+        for file, texts in found.taken.items()
+        for text in texts
+        for reason in reasons.get(text, ())
+    ]
 
 
 def _distinct(findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -152,10 +175,12 @@ def account(
     Raises:
         InspectionError: strings of the body are neither inspected nor structural nor unscannable.
     """
-    counted = [s for s in found.segments if s.origin is not Origin.EMBEDDED]
+    counted = [s for s in found.segments if s.origin not in (Origin.EMBEDDED, Origin.FILE)]
     lost = {entry.segment for entry in unscannable}
+    read = {file for file, texts in found.taken.items() if all(text in readings for text in texts)}
+    read.update(readings)
     num_unscannable = sum(1 for segment in counted if segment.index in lost)
-    num_inspected = sum(1 for s in counted if s.index in readings and s.index not in lost)
+    num_inspected = sum(1 for s in counted if s.index in read and s.index not in lost)
     if num_inspected + num_unscannable + found.num_structural != found.num_strings:
         raise InspectionError("The inspection did not see every string of the request.")
     return Coverage(found.num_strings, num_inspected, found.num_structural, num_unscannable)

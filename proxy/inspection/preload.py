@@ -12,6 +12,7 @@ from typing import Final
 
 from proxy.inspection import offline
 from proxy.inspection.detector import Detector
+from proxy.inspection.files import Ocr, picture
 from proxy.inspection.reading import read_segments
 from proxy.inspection.registry import DetectorConfig, build_detectors
 from proxy.types import Origin, Role, Segment
@@ -35,6 +36,8 @@ def detectors_for(config: DetectorConfig) -> tuple[Detector, ...]:
         offline.cut()
         detectors = build_detectors(config)
         read_segments([_SAMPLE], detectors, config.languages)  # compiles patterns, fills tables
+        if config.ocr is not Ocr.OFF:
+            picture.load()
         _loaded[config] = detectors
     return _loaded[config]
 

@@ -23,8 +23,9 @@ from typing import Final
 from proxy.inspection.entities import category_of
 from proxy.inspection.linear import compile_linear
 from proxy.inspection.names import is_given_name, is_surname, not_names
+from proxy.inspection.recognizers import CUSTOM
 from proxy.inspection.shipped import read_lines
-from proxy.types import Category, Finding, Role, Segment
+from proxy.types import Category, Finding, Origin, Role, Segment
 
 #: Signs of a whole text's subject count in short ones only: a long one has room for both.
 _SHORT_CHARS: Final = 400
@@ -134,24 +135,36 @@ def mark_public_figures(
     Returns:
         The same findings, in the same order, PERSON ones possibly changed.
     """
-    named = {finding.segment for finding in findings if finding.entity == "PERSON"}
-    if not named or any(_is_other_identifier(finding) for finding in findings):
+    # The form of a request says nothing of the names in a document that comes with it.
+    files = {segment.index for segment in segments if segment.origin is Origin.FILE}
+    named = {finding.segment for finding in findings if finding.entity == "PERSON"} - files
+    if not named or any(is_other_identifier(finding) for finding in findings):
         return tuple(findings)
     texts = {segment.index: segment.text for segment in segments if segment.text is not None}
-    told = "\n".join(
-        segment.text for segment in segments if segment.text and segment.role is not Role.NONE
-    ) or "\n".join(texts.values())
-    form = _Form(told)
+    form = _Form(_told(segments))
     stops = {index: [m.end() for m in _STOP.finditer(texts.get(index, ""))] for index in named}
     return tuple(
         _judge(finding, texts.get(finding.segment, ""), stops[finding.segment], form)
-        if finding.entity == "PERSON"
+        if finding.entity == "PERSON" and finding.segment in named
         else finding
         for finding in findings
     )
 
 
-def _is_other_identifier(finding: Finding) -> bool:
+def is_private_matter(segments: Sequence[Segment]) -> bool:
+    """Whether words of a private matter stand in what the messages of a request say."""
+    return bool(_PRIVATE.search(_told(segments)))
+
+
+def _told(segments: Sequence[Segment]) -> str:
+    """What the messages say without their files; all texts where a request has no messages."""
+    texts = [segment for segment in segments if segment.text is not None]
+    said = [s for s in texts if s.role is not Role.NONE and s.origin is not Origin.FILE]
+    return "\n".join(segment.text or "" for segment in said or texts)
+
+
+def is_other_identifier(finding: Finding) -> bool:
+    """Whether a finding is private whoever is meant: anything but a name that pins by default."""
     return finding.entity != "PERSON" and finding.category in _PINNING and finding.score >= 0.4
 
 
@@ -170,7 +183,7 @@ class _Form:
 
 def _judge(finding: Finding, text: str, stops: Sequence[int], form: _Form) -> Finding:
     name = " ".join(text[finding.start : finding.end].split()).removesuffix("'s").removesuffix("’s")
-    if finding.score < 0.4:
+    if finding.score < 0.4 or finding.detector == CUSTOM:  # a name that the policy lists is meant
         return finding
     if name.casefold() in public_figures() and not form.is_private:
         return _as(finding, "PUBLIC_FIGURE")

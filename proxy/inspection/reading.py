@@ -12,6 +12,7 @@ from typing import Final
 
 from proxy.inspection.detector import Detector
 from proxy.inspection.language import foreign_language
+from proxy.inspection.recognizers import CUSTOM
 from proxy.inspection.views import View, other_views
 from proxy.inspection.views.decode import opaque_run
 from proxy.types import Finding, Segment, UnscannableReason
@@ -56,7 +57,8 @@ def read_segments(
     Args:
         segments: segments with text.
         detectors: all are run, in order; of those with a ``language``, the one that speaks a
-            segment's, or else the first.
+            segment's, or else the first. One with ``languages`` is not run over a text that is
+            surely in another one.
         languages: the languages whose names the detectors know; the first one is assumed where a
             text is too short to tell.
 
@@ -71,11 +73,10 @@ def read_segments(
     failed: list[str] = []
     spoken = [one for one in (getattr(d, "language", None) for d in detectors) if one is not None]
     for detector in detectors:
-        tongue = getattr(detector, "language", None)
         chosen = [
             index
             for index, piece in enumerate(pieces)
-            if tongue is None or _reader(tongues[piece.place], spoken) == tongue
+            if _reads(detector, tongues[piece.place], spoken)
         ]
         findings = _run(detector, [_as_segment(k, pieces[k], segments) for k in chosen])
         if findings is None:
@@ -94,8 +95,13 @@ def read_segments(
     return readings, tuple(failed)
 
 
-def _reader(language: str | None, spoken: Sequence[str]) -> str:
-    return language if language is not None and language in spoken else spoken[0]
+def _reads(detector: Detector, language: str | None, spoken: Sequence[str]) -> bool:
+    """Whether a detector is for texts of ``language``; None: no sign of another than ours."""
+    tongue = getattr(detector, "language", None)
+    if tongue is not None and tongue != (language if language in spoken else spoken[0]):
+        return False
+    tongues = getattr(detector, "languages", None)
+    return not tongues or language is None or language in tongues
 
 
 def _run(detector: Detector, segments: list[Segment]) -> tuple[Finding, ...] | None:
@@ -141,7 +147,7 @@ def _in_original(finding: Finding, piece: _Piece) -> Finding | None:
         return replace(finding, segment=0, start=start, end=end)
     if view.crosses_gap(start, end):
         return None
-    if finding.entity in GUESSED:
+    if finding.entity in GUESSED and finding.detector != CUSTOM:
         made_up = view.name == "layout" and finding.entity != "PERSON"
         if made_up or not view.touches_change(start, end):
             return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.inspection.detector import Detector
+from proxy.inspection.files import Ocr
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,21 +16,23 @@ class DetectorConfig:
     """Which models find names: spaCy's of ``languages``, and a token-classification model's.
 
     ``token_model`` is a local folder; with it, languages without a spaCy model may be named too.
+    ``ocr`` says what is done with pictures.
     """
 
     languages: tuple[str, ...]
     token_model: Path | None = None
+    ocr: Ocr = Ocr.OFF
 
     def to_json(self) -> str:
         """As one line, for the environment of the detector processes."""
         folder = str(self.token_model) if self.token_model else None
-        return json.dumps([self.languages, folder])
+        return json.dumps([self.languages, folder, self.ocr])
 
     @classmethod
     def from_json(cls, line: str) -> DetectorConfig:
         """The inverse of `to_json`."""
-        languages, folder = json.loads(line)
-        return cls(tuple(languages), Path(folder) if folder else None)
+        languages, folder, ocr = json.loads(line)
+        return cls(tuple(languages), Path(folder) if folder else None, Ocr(ocr))
 
 
 def build_detectors(config: DetectorConfig) -> tuple[Detector, ...]:

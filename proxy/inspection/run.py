@@ -19,10 +19,13 @@ import structlog
 
 from proxy.errors import InspectionError
 from proxy.inspection.cache import ReadingCache
+from proxy.inspection.files import Extract, Ocr
 from proxy.inspection.plan import Plan, conclude, plan
 from proxy.inspection.preload import CONFIG_VARIABLE
 from proxy.inspection.reading import Reading
+from proxy.inspection.recognizers import NO_RECOGNIZERS, Recognizers
 from proxy.inspection.registry import DetectorConfig
+from proxy.inspection.surface import surface
 from proxy.inspection.worker import Result, Versions, Worker, WorkerLost
 from proxy.types import Inspection, JSONObject, Segment, UnscannableReason
 
@@ -51,6 +54,7 @@ class _Job:
     batches: deque[list[Segment]]
     digests: dict[int, bytes] = field(repr=False)
     readings: dict[int, Reading]
+    recognizers: Recognizers = field(repr=False)
 
 
 class ProcessInspector:
@@ -102,61 +106,88 @@ class ProcessInspector:
             await self._in_thread(worker.kill)
         self._threads.shutdown(wait=False)
 
-    async def inspect(self, body: JSONObject) -> Inspection:
+    async def inspect(
+        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+    ) -> Inspection:
         """Inspect ``body``; see `Inspector`."""
         if self._num_requests >= MAX_REQUESTS:
             raise InspectionError("Too many requests are being inspected.")
         self._num_requests += 1
         try:
             deadline = time.monotonic() + self._timeout_s
-            job = await asyncio.to_thread(self._prepare, body, deadline)
+            found = await asyncio.to_thread(surface, body, pictures=self._config.ocr is not Ocr.OFF)
+            reads = await asyncio.gather(*(self._extract(file, deadline) for file in found.files))
+            extracts = {file.index: read for file, read in zip(found.files, reads, strict=True)}
+            planned = await asyncio.to_thread(plan, body, found, extracts)
+            job = await asyncio.to_thread(self._prepare, planned, recognizers, deadline)
             runners = [self._work(job) for _ in range(min(len(job.batches), self._num_workers))]
             await asyncio.gather(*runners)
             return await asyncio.to_thread(self._conclude, job)
         finally:
             self._num_requests -= 1
 
-    def _prepare(self, body: JSONObject, deadline: float) -> _Job:
-        planned = plan(body)
-        versions = repr(self._versions)
+    def _prepare(self, planned: Plan, recognizers: Recognizers, deadline: float) -> _Job:
+        versions = repr((self._versions, recognizers.version))
         digests = {text.index: self._cache.digest(text, versions) for text in planned.texts}
         known = {index: self._cache.get(digest) for index, digest in digests.items()}
         readings = {index: reading for index, reading in known.items() if reading is not None}
         missing = (text for text in planned.texts if text.index not in readings)
-        return _Job(planned, deadline, deque(batches(missing)), digests, readings)
+        return _Job(planned, deadline, deque(batches(missing)), digests, readings, recognizers)
 
     def _conclude(self, job: _Job) -> Inspection:
+        versions = tuple(sorted((*self._versions, *job.recognizers.versions)))
         return conclude(
-            job.plan, job.readings, languages=self._config.languages, detectors=self._versions
+            job.plan, job.readings, languages=self._config.languages, detectors=versions
         )
 
     async def _work(self, job: _Job) -> None:
         """Take batch after batch of one request; others come to a worker in between."""
         while job.batches:
             batch = job.batches.popleft()
-            readings = await self._read(batch, job.deadline)
+            readings = await self._read(batch, job)
             for segment, reading in zip(batch, readings, strict=True):
                 job.readings[segment.index] = reading
                 self._cache.put(job.digests[segment.index], reading)
 
-    async def _read(self, batch: list[Segment], deadline: float) -> Sequence[Reading]:
+    async def _read(self, batch: list[Segment], job: _Job) -> Sequence[Reading]:
         """A reading for each segment; one that says why, where there is none."""
+        result = await self._ask(batch, job.deadline, job.recognizers)
+        if isinstance(result, UnscannableReason):
+            return [Reading(reason=result)] * len(batch)
+        return result.readings
+
+    async def _extract(self, file: Segment, deadline: float) -> Extract:
+        """The texts of a file, or why there are none."""
+        result = await self._ask([file], deadline)
+        if isinstance(result, UnscannableReason):
+            return Extract(reason=result)
+        return result.extract or Extract(reason=UnscannableReason.DETECTOR_FAILED)
+
+    async def _ask(
+        self,
+        batch: list[Segment],
+        deadline: float,
+        recognizers: Recognizers = NO_RECOGNIZERS,
+    ) -> Result | UnscannableReason:
+        """What a worker made of a batch, or why none did by the deadline."""
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
                 worker = await self._idle.get()
         except TimeoutError:
-            return [Reading(reason=UnscannableReason.DETECTOR_TIMEOUT)] * len(batch)
+            return UnscannableReason.DETECTOR_TIMEOUT
         # A client that hangs up must not take the worker with it: the run goes on to its end.
-        run = asyncio.ensure_future(self._run(worker, batch, deadline - time.monotonic()))
+        run = asyncio.ensure_future(self._run(worker, batch, deadline, recognizers))
         try:
-            result = await asyncio.shield(run)
+            return await asyncio.shield(run)
         except WorkerLost as lost:
             late, dead = UnscannableReason.DETECTOR_TIMEOUT, UnscannableReason.DETECTOR_FAILED
-            return [Reading(reason=late if lost.late else dead)] * len(batch)
-        return result.readings
+            return late if lost.late else dead
 
-    async def _run(self, worker: Worker, batch: list[Segment], timeout_s: float) -> Result:
-        run = asyncio.ensure_future(self._in_thread(worker.run, batch, timeout_s))
+    async def _run(
+        self, worker: Worker, batch: list[Segment], deadline: float, recognizers: Recognizers
+    ) -> Result:
+        timeout_s = deadline - time.monotonic()
+        run = asyncio.ensure_future(self._in_thread(worker.run, batch, timeout_s, recognizers))
         done, _ = await asyncio.wait({run}, timeout=max(timeout_s, 0) + _GRACE_S)
         if not done:  # it does not even take its input
             worker.end()

@@ -14,23 +14,26 @@ MIN_NUMBER_DIGITS: Final = 6
 #: More white space than this could be a message in itself.
 MAX_BLANK_CHARS: Final = 16
 
-#: Source: the OpenAI API reference (chat completions), and the JSON Schema 2020-12 vocabulary.
+#: Source: the OpenAI API reference, and the JSON Schema 2020-12 vocabulary.
 STRUCTURAL_WORDS: Final = frozenset(
     """
     additionalProperties allOf allowed_tools annotations anyOf approximate arguments array assistant
-    audio auto boolean city code const content content_filter country custom data date-time default
-    definition description detail developer email enum exclusiveMaximum exclusiveMinimum exact false
-    file file_data file_id filename flac format frequency_penalty function function_call functions
-    grammar high id image image_url include_obfuscation include_usage input_audio integer items
-    json_object json_schema lark length location logit_bias logprobs low max_completion_tokens
-    max_tokens maxItems maxLength maximum medium message messages metadata minItems minLength
-    minimal minimum modalities mode model mp3 multipleOf n name none not null number object oneOf
-    opus parallel_tool_calls parameters pattern pcm16 prediction presence_penalty
-    prompt_cache_key prompt_cache_retention properties reasoning_effort refusal region required
-    response_format role safety_identifier schema search_context_size seed service_tier
-    standard stop store stream stream_options strict string syntax system temperature text
-    timezone title tool tool_call_id tool_calls tool_choice tools top_logprobs top_p true type
-    uniqueItems url user user_location uuid verbosity voice wav web_search_options xhigh
+    audio auto base64 best_of boolean call_id city code completed const content content_filter
+    country custom data date-time default definition description detail developer dimensions echo
+    effort email encoding_format enum exact exclusiveMaximum exclusiveMinimum false file file_data
+    file_id filename flac float format frequency_penalty function function_call function_call_output
+    functions grammar high id image image_url include include_obfuscation include_usage input
+    input_audio input_file input_image input_text instructions integer items json_object json_schema
+    lark length location logit_bias logprobs low max_completion_tokens max_output_tokens max_tokens
+    maximum maxItems maxLength medium message messages metadata minimal minimum minItems minLength
+    modalities mode model mp3 multipleOf n name none not null number object oneOf opus output
+    output_text parallel_tool_calls parameters pattern pcm16 prediction presence_penalty prompt
+    prompt_cache_key prompt_cache_retention properties reasoning reasoning_effort refusal region
+    required response_format role safety_identifier schema search_context_size seed service_tier
+    standard status stop store stream stream_options strict string suffix summary syntax system
+    temperature text timezone title tool tool_call_id tool_calls tool_choice tools top_logprobs
+    top_p true type uniqueItems url user user_location uuid verbosity voice wav web_search_options
+    xhigh
     $defs $id $ref $schema
     """.split()
 )

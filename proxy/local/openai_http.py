@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -12,31 +12,34 @@ import httpx2
 
 from proxy.canonical import canonical_bytes, parse_object
 from proxy.errors import LocalBackendError, RequestError
+from proxy.local.probe import UNPROBED, Abilities, Given, Reply, probe_abilities
+from proxy.local.stream import NotReadable, Reader
+from proxy.routes.chat import CHAT
+from proxy.routes.logprobs import NUM_TOP, read_logprobs
+from proxy.routes.registry import ROUTES
 from proxy.types import JSON, Draft, JSONObject, Request
-
-#: What concerns a provider's bookkeeping and not the answer; local servers refuse some of it.
-_DROPPED: Final = frozenset(
-    "stream stream_options store user metadata safety_identifier service_tier prompt_cache_key "
-    "prompt_cache_retention".split()
-)
 
 _MAX_ANSWER_BYTES: Final = 32 * 2**20
 
-#: How far above 0 a log-probability may be by rounding alone.
-_ROUNDING: Final = 1e-6
+_PROBE_TIMEOUT_S: Final = 60.0
 
 #: Statuses that say "not this request", as against "not now".
 _UNABLE: Final = frozenset({400, 404, 413, 415, 422})
 
 
 class OpenAIHTTPBackend:
-    """The `LocalBackend` over HTTP."""
+    """The `LocalBackend` over HTTP.
+
+    Attributes:
+        model: the name the endpoint is asked for, whatever the client asks for.
+    """
 
     def __init__(
         self, base_url: str, model: str, *, api_key: str | None = None, timeout_s: float = 120.0
     ) -> None:
-        self._model = model
+        self.model = model
         self._timeout_s = timeout_s
+        self._abilities = UNPROBED
         self._wire = httpx2.AsyncClient(
             base_url=base_url,
             headers={"authorization": f"Bearer {api_key}"} if api_key else {},
@@ -48,17 +51,129 @@ class OpenAIHTTPBackend:
     async def generate(self, request: Request) -> Draft:
         """Answer ``request``; see `LocalBackend`. Cancelling the call gives the answer up there."""
         started = time.perf_counter()
-        kept = {name: value for name, value in request.body.items() if name not in _DROPPED}
-        body = canonical_bytes({**kept, "model": self._model, "logprobs": True})
-        answer = await self._post_in_time(body)
-        if isinstance(answer, LocalBackendError):
-            raise answer
-        draft = _draft(answer, (time.perf_counter() - started) * 1000)
-        if draft is None:
-            raise LocalBackendError("The local model sent an answer that is no chat completion.")
-        if request.body.get("logprobs") is not True:
-            draft = _without_logprobs(draft)
-        return draft
+        home = ROUTES[request.route].at_home
+        body = canonical_bytes(self._body(home.ask(request.body)))
+        told = await self._post_in_time(home.path, body)
+        if isinstance(told, LocalBackendError):
+            raise told
+        return self._draft(told, request, started)
+
+    async def generate_until(self, request: Request, doomed: Callable[[float], bool]) -> Draft:
+        """Answer ``request``, or give it up; see `WatchedBackend`.
+
+        The answer is read as a stream; where that cannot be, it is asked for whole.
+        """
+        if not self._can_watch(request):
+            return await self.generate(request)
+        started = time.perf_counter()
+        asked = self._body(ROUTES[request.route].at_home.ask(request.body))
+        told = await self._watch(
+            {**asked, "stream": True, "stream_options": {"include_usage": True}}, doomed
+        )
+        if isinstance(told, LocalBackendError):
+            raise told
+        if told is None:
+            return await self.generate(request)
+        if isinstance(told, list):
+            return _given_up(told, self.model, started)
+        return self._draft(told, request, started)
+
+    def _can_watch(self, request: Request) -> bool:
+        """Whether the endpoint is known to tell log-probabilities in streams of such answers."""
+        body, can = request.body, self._abilities
+        plain = not any(body.get(name) for name in ("tools", "functions", "audio"))
+        one = body.get("n") in (None, 1)
+        given = can.plain is Given.YES and can.with_stream is Given.YES
+        return request.route == CHAT.name and plain and one and given
+
+    async def _watch(
+        self, body: JSONObject, doomed: Callable[[float], bool]
+    ) -> JSONObject | list[JSON] | LocalBackendError | None:
+        """The answer; the tokens so far, where it was given up; None where it cannot be read."""
+        reader, given_up = Reader(), False
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                async with self._wire.stream(
+                    "POST",
+                    "/chat/completions",
+                    content=canonical_bytes(body),
+                    headers={"content-type": "application/json", "accept-encoding": "identity"},
+                ) as response:
+                    if response.status_code != 200:
+                        return None if response.status_code in _UNABLE else _down()
+                    num_bytes = 0
+                    async for chunk in response.aiter_raw():
+                        num_bytes += len(chunk)
+                        if num_bytes > _MAX_ANSWER_BYTES:
+                            return _too_large()
+                        for logprob in reader.feed(chunk):
+                            if logprob is None:
+                                return None
+                            given_up = given_up or doomed(logprob)
+                        if given_up:
+                            return reader.entries
+            return reader.whole()
+        except NotReadable:
+            return None
+        except (TimeoutError, httpx2.TimeoutException):
+            return _late()
+        except httpx2.HTTPError:
+            return _down()
+
+    def _draft(self, told: JSONObject, request: Request, started: float) -> Draft:
+        """The draft in an answer.
+
+        Raises:
+            LocalBackendError: it is none.
+        """
+        home = ROUTES[request.route].at_home
+        reading = home.read(told)
+        if reading is None:
+            raise LocalBackendError("The local model sent an answer of another form.")
+        if not self._abilities.logprobs_mean_something:
+            reading = replace(reading, tokens=(), token_logprobs=(), top_logprobs=())
+        usage = told.get("usage")
+        return Draft(
+            text=reading.text,
+            tokens=reading.tokens,
+            token_logprobs=reading.token_logprobs,
+            finish_reason=reading.finish_reason,
+            model=str(told.get("model")),
+            body=home.answer(told, request.body),
+            prompt_tokens=_count(usage, "prompt_tokens"),
+            completion_tokens=_count(usage, "completion_tokens"),
+            elapsed_ms=(time.perf_counter() - started) * 1000,
+            top_logprobs=reading.top_logprobs,
+        )
+
+    def _body(self, asked: JSONObject) -> JSONObject:
+        """What the endpoint is asked, with the log-probabilities that it gives and no others."""
+        body: JSONObject = {**asked, "model": self.model}
+        if body.get("logprobs") is not True:
+            return body
+        can = self._abilities
+        if not (can.with_tools if body.get("tools") else can.plain).may_ask:
+            without = ("logprobs", "top_logprobs")
+            return {name: value for name, value in body.items() if name not in without}
+        wished = body.get("top_logprobs")
+        num_top = max(NUM_TOP if can.gives_top else 0, wished if isinstance(wished, int) else 0)
+        return {**body, "top_logprobs": num_top} if num_top else body
+
+    async def learn(self) -> Abilities | None:
+        """Probe what the endpoint gives, and ask for that from now on; None where it is down."""
+        abilities = await probe_abilities(self._ask, self.model)
+        if abilities is not None:
+            self._abilities = abilities
+        return abilities
+
+    async def _ask(self, body: JSONObject) -> Reply:
+        """One probing request; status 0 where nobody answered in time."""
+        try:
+            async with asyncio.timeout(min(self._timeout_s, _PROBE_TIMEOUT_S)):
+                told = await self._send("/chat/completions", canonical_bytes(body))
+        except TimeoutError:
+            return Reply(0, b"")
+        return Reply(0, b"") if isinstance(told, LocalBackendError) else told
 
     async def probe(self) -> bool:
         """Whether the endpoint answers."""
@@ -71,39 +186,70 @@ class OpenAIHTTPBackend:
         """Close every connection."""
         await self._wire.aclose()
 
-    async def _post_in_time(self, body: bytes) -> JSONObject | LocalBackendError:
+    async def _post_in_time(self, path: str, body: bytes) -> JSONObject | LocalBackendError:
         """`_post` under one limit for the whole: a server that dribbles is late too."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._post(body)
+                return await self._post(path, body)
         except TimeoutError:
             return _late()
 
-    async def _post(self, body: bytes) -> JSONObject | LocalBackendError:
-        """The answer; a fault comes back as a value, so that it has no context that holds text."""
+    async def _post(self, path: str, body: bytes) -> JSONObject | LocalBackendError:
+        told = await self._send(path, body)
+        if isinstance(told, LocalBackendError):
+            return told
+        if told.status != 200:
+            return _refusal(told.status)
+        try:
+            return parse_object(told.body)
+        except RequestError:
+            return LocalBackendError("The local model sent an answer that is not JSON.")
+
+    async def _send(self, path: str, body: bytes) -> Reply | LocalBackendError:
+        """The reply; a fault comes back as a value, so that it has no context that holds text."""
         try:
             async with self._wire.stream(
                 "POST",
-                "/chat/completions",
+                path,
                 content=body,
                 headers={"content-type": "application/json", "accept-encoding": "identity"},
             ) as response:
-                status = response.status_code
                 payload = bytearray()
                 async for chunk in response.aiter_raw():
                     payload += chunk
                     if len(payload) > _MAX_ANSWER_BYTES:
-                        return LocalBackendError("The local model sent too large an answer.")
+                        return _too_large()
+                return Reply(response.status_code, bytes(payload))
         except httpx2.TimeoutException:
             return _late()
         except httpx2.HTTPError:
-            return LocalBackendError("The local model could not be reached.")
-        if status != 200:
-            return _refusal(status)
-        try:
-            return parse_object(bytes(payload))
-        except RequestError:
-            return LocalBackendError("The local model sent an answer that is not JSON.")
+            return _down()
+
+
+def _given_up(entries: list[JSON], model: str, started: float) -> Draft:
+    """The beginning of a draft, to be scored and never to be shown."""
+    told = read_logprobs({"content": entries})
+    return Draft(
+        text="",
+        tokens=told.tokens,
+        token_logprobs=told.logprobs,
+        finish_reason="cut",
+        model=model,
+        body={},
+        prompt_tokens=0,
+        completion_tokens=len(entries),
+        elapsed_ms=(time.perf_counter() - started) * 1000,
+        top_logprobs=told.top,
+        is_cut=True,
+    )
+
+
+def _down() -> LocalBackendError:
+    return LocalBackendError("The local model could not be reached.")
+
+
+def _too_large() -> LocalBackendError:
+    return LocalBackendError("The local model sent too large an answer.")
 
 
 def _late() -> LocalBackendError:
@@ -112,60 +258,8 @@ def _late() -> LocalBackendError:
 
 def _refusal(status: int) -> LocalBackendError:
     if status in _UNABLE:
-        return LocalBackendError(
-            "The local model cannot serve this request.", unable=True, code="unsupported_by_local"
-        )
+        return LocalBackendError("The local model cannot serve this request.", unable=True)
     return LocalBackendError(f"The local model answered with status {status}.")
-
-
-def _draft(answer: JSONObject, elapsed_ms: float) -> Draft | None:
-    choices = answer.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
-        return None
-    content = message.get("content")
-    tokens, logprobs = _logprobs(choice.get("logprobs"))
-    usage = answer.get("usage")
-    return Draft(
-        text=content if isinstance(content, str) else "",
-        tokens=tokens,
-        token_logprobs=logprobs,
-        finish_reason=str(choice.get("finish_reason")),
-        model=str(answer.get("model")),
-        body=answer,
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
-        elapsed_ms=elapsed_ms,
-    )
-
-
-def _logprobs(value: JSON) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Tokens and their log-probabilities; none at all where any of them is not to be trusted."""
-    content = value.get("content") if isinstance(value, dict) else None
-    tokens: list[str] = []
-    logprobs: list[float] = []
-    for entry in content if isinstance(content, list) else ():
-        logprob = entry.get("logprob") if isinstance(entry, dict) else None
-        if isinstance(logprob, bool) or not isinstance(logprob, int | float):
-            return (), ()
-        if not math.isfinite(logprob) or logprob > _ROUNDING:
-            return (), ()
-        tokens.append(str(entry.get("token")) if isinstance(entry, dict) else "")
-        logprobs.append(min(float(logprob), 0.0))
-    if len(logprobs) > 1 and not any(logprobs):
-        return (), ()  # the mark of a server that takes `logprobs` and fills in zeros
-    return tuple(tokens), tuple(logprobs)
-
-
-def _without_logprobs(draft: Draft) -> Draft:
-    """The draft as a client that asked for no log-probabilities gets it."""
-    choices = draft.body.get("choices")
-    stripped = [
-        {**choice, "logprobs": None} if isinstance(choice, dict) else choice
-        for choice in (choices if isinstance(choices, list) else ())
-    ]
-    return replace(draft, body={**draft.body, "choices": stripped})
 
 
 def _count(usage: JSON, name: str) -> int:

@@ -11,26 +11,54 @@ from proxy.ids import new_id
 
 if TYPE_CHECKING:
     from proxy.local.engine import Generation, Piece, TokenChoice
-    from proxy.local.wishes import Wishes
+    from proxy.local.wishes import Continuations, Wishes
 
 _JSONObject = dict[str, object]
 
 
-def completion(generation: Generation, model: str, wishes: Wishes) -> _JSONObject:
-    """``generation`` as a chat completion."""
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": generation.text, "refusal": None},
-        "logprobs": _logprobs(generation.tokens) if wishes.logprobs else None,
-        "finish_reason": generation.finish_reason,
-    }
+def completion(generations: Sequence[Generation], model: str, wishes: Wishes) -> _JSONObject:
+    """``generations`` of one prompt as a chat completion."""
+    choices: list[_JSONObject] = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": one.text, "refusal": None},
+            "logprobs": _logprobs(one.tokens) if wishes.logprobs else None,
+            "finish_reason": one.finish_reason,
+        }
+        for index, one in enumerate(generations)
+    ]
+    return _whole(
+        "chatcmpl", "chat.completion", model, choices, _usage(generations[:1], generations)
+    )
+
+
+def continuation(
+    generations: Sequence[Generation], model: str, wishes: Continuations
+) -> _JSONObject:
+    """``generations``, those of each prompt in turn, as a text completion."""
+    choices: list[_JSONObject] = [
+        {
+            "index": index,
+            "text": one.text,
+            "logprobs": _old_logprobs(one.tokens) if wishes.logprobs else None,
+            "finish_reason": one.finish_reason,
+        }
+        for index, one in enumerate(generations)
+    ]
+    prompts = generations[:: wishes.num_choices]
+    return _whole("cmpl", "text_completion", model, choices, _usage(prompts, generations))
+
+
+def _whole(
+    prefix: str, kind: str, model: str, choices: Sequence[_JSONObject], usage: _JSONObject
+) -> _JSONObject:
     return {
-        "id": new_id("chatcmpl"),
-        "object": "chat.completion",
+        "id": new_id(prefix),
+        "object": kind,
         "created": int(time.time()),
         "model": model,
-        "choices": [choice],
-        "usage": _usage(generation),
+        "choices": choices,
+        "usage": usage,
     }
 
 
@@ -59,7 +87,7 @@ class Chunks:
         """Why it ended, what it took if the client wants to know, and the end."""
         yield self._chunk({}, finish_reason=generation.finish_reason)
         if self._wishes.stream_usage:
-            yield event({**self._head, "choices": [], "usage": _usage(generation)})
+            yield event({**self._head, "choices": [], "usage": _usage([generation], [generation])})
         yield b"data: [DONE]\n\n"
 
     def _chunk(
@@ -84,12 +112,29 @@ def event(value: Mapping[str, object]) -> bytes:
     return b"data: " + json.dumps(value).encode() + b"\n\n"
 
 
-def _usage(generation: Generation) -> _JSONObject:
-    num_prompt, num_completion = generation.num_prompt_tokens, generation.num_completion_tokens
+def _usage(prompts: Sequence[Generation], answers: Sequence[Generation]) -> _JSONObject:
+    """What it took: each prompt once, each answer."""
+    num_prompt = sum(one.num_prompt_tokens for one in prompts)
+    num_completion = sum(one.num_completion_tokens for one in answers)
     return {
         "prompt_tokens": num_prompt,
         "completion_tokens": num_completion,
         "total_tokens": num_prompt + num_completion,
+    }
+
+
+def _old_logprobs(tokens: Sequence[TokenChoice]) -> _JSONObject:
+    """Log-probabilities in the form of the older completions."""
+    texts = [token.data.decode("utf-8", errors="replace") for token in tokens]
+    lengths = [0, *map(len, texts)]
+    return {
+        "tokens": texts,
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [
+            {data.decode("utf-8", errors="replace"): logprob for data, logprob in token.top}
+            for token in tokens
+        ],
+        "text_offset": [sum(lengths[: place + 1]) for place in range(len(texts))],
     }
 
 

@@ -27,10 +27,11 @@ from proxy.canonical import parse_object
 from proxy.errors import LocalBackendError, RequestError, error_body
 from proxy.inspection import offline
 from proxy.local.model import model_digest
-from proxy.local.wishes import Wishes, read_wishes
+from proxy.local.wishes import Wishes, nth, read_continuations, read_wishes
 
 offline.cut()
 
+from proxy.local.embed_route import EmbeddingRoute  # noqa: E402
 from proxy.local.engine import (  # noqa: E402  (the offline switches must stand first)
     Engine,
     EngineFull,
@@ -39,7 +40,7 @@ from proxy.local.engine import (  # noqa: E402  (the offline switches must stand
     Piece,
     TooLong,
 )
-from proxy.local.replies import Chunks, completion, event  # noqa: E402
+from proxy.local.replies import Chunks, completion, continuation, event  # noqa: E402
 
 #: The proxy's own limit is 10 MiB; what comes here has passed it.
 MAX_BODY_BYTES: Final = 16 * 2**20
@@ -51,15 +52,18 @@ _HANG_UP_CHECK_S: Final = 0.25
 class Service:
     """The routes over one engine."""
 
-    def __init__(self, engine: Engine, model: str) -> None:
+    def __init__(self, engine: Engine, model: str, embeddings: EmbeddingRoute) -> None:
         self._engine = engine
         self._model = model
+        self._embeddings = embeddings
 
     def app(self) -> Starlette:
         """The ASGI application."""
         return Starlette(
             routes=[
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
+                Route("/v1/completions", self._complete, methods=["POST"]),
+                Route("/v1/embeddings", self._embed, methods=["POST"]),
                 Route("/v1/models", self._models, methods=["GET"]),
                 Route("/healthz", self._health, methods=["GET"]),
             ]
@@ -70,42 +74,61 @@ class Service:
 
     async def _models(self, _: Request) -> Response:
         model = {"id": self._model, "object": "model", "created": 0, "owned_by": "local"}
-        return JSONResponse({"object": "list", "data": [model]})
+        encoder = self._embeddings.card()
+        return JSONResponse({"object": "list", "data": [model, *([encoder] if encoder else [])]})
+
+    async def _embed(self, request: Request) -> Response:
+        try:
+            return await self._embeddings.answer(parse_object(await _read_body(request)))
+        except RequestError as error:
+            return JSONResponse(error.body, status_code=error.http_status)
+
+    async def _complete(self, request: Request) -> Response:
+        jobs: list[Job] = []
+        try:
+            wishes = read_continuations(parse_object(await _read_body(request)))
+            for prompt in wishes.prompts:
+                for which in range(wishes.num_choices):
+                    sampling = nth(wishes.sampling, which)
+                    jobs.append(await asyncio.to_thread(self._engine.submit_text, prompt, sampling))
+        except (RequestError, TooLong, EngineFull) as error:
+            _give_up(jobs)
+            return _refusal(error)
+        generations = await self._wait_all(request, jobs)
+        if isinstance(generations, Response):
+            return generations
+        return JSONResponse(continuation(generations, self._model, wishes))
 
     async def _chat(self, request: Request) -> Response:
-        raw = await _read_body(request)
-        if raw is None:
-            return _error(413, "request_too_large", "The request is too large.")
         loop = asyncio.get_running_loop()
         told: asyncio.Queue[Piece | None] = asyncio.Queue()
 
         def listener(piece: Piece) -> None:
             loop.call_soon_threadsafe(told.put_nowait, piece)
 
+        jobs: list[Job] = []
         try:
-            wishes = read_wishes(parse_object(raw))
-            job = await asyncio.to_thread(
-                self._engine.submit,
-                wishes.messages,
-                wishes.sampling,
-                listener if wishes.stream else None,
-            )
-        except RequestError as error:
-            return JSONResponse(error.body, status_code=error.http_status)
-        except TooLong:
-            return _error(400, "context_length_exceeded", "The request does not fit the context.")
-        except EngineFull:
-            return _error(429, "busy", "Too many requests wait for the local model.")
+            wishes = read_wishes(parse_object(await _read_body(request)))
+            for which in range(wishes.num_choices):
+                jobs.append(
+                    await asyncio.to_thread(
+                        self._engine.submit,
+                        wishes.messages,
+                        nth(wishes.sampling, which),
+                        listener if wishes.stream else None,
+                    )
+                )
+        except (RequestError, TooLong, EngineFull) as error:
+            _give_up(jobs)
+            return _refusal(error)
         if wishes.stream:
             return StreamingResponse(
-                self._stream(job, wishes, told), media_type="text/event-stream"
+                self._stream(jobs[0], wishes, told), media_type="text/event-stream"
             )
-        generation = await self._wait(request, job)
-        if generation is None:
-            return Response(status_code=499)
-        if isinstance(generation, Response):
-            return generation
-        return JSONResponse(completion(generation, self._model, wishes))
+        generations = await self._wait_all(request, jobs)
+        if isinstance(generations, Response):
+            return generations
+        return JSONResponse(completion(generations, self._model, wishes))
 
     async def _stream(
         self, job: Job, wishes: Wishes, told: asyncio.Queue[Piece | None]
@@ -130,29 +153,49 @@ class Service:
         finally:
             job.cancelled.set()
 
-    async def _wait(self, request: Request, job: Job) -> Generation | Response | None:
-        """The answer; None when the client is gone, and then the row is given up."""
-        done = asyncio.wrap_future(job.done)
+    async def _wait_all(self, request: Request, jobs: list[Job]) -> list[Generation] | Response:
+        """The answers; a response where the client is gone or one of them failed."""
+        done = asyncio.gather(*(asyncio.wrap_future(job.done) for job in jobs))
         try:
             while not done.done():
                 await asyncio.wait({done}, timeout=_HANG_UP_CHECK_S)
                 if not done.done() and await request.is_disconnected():
-                    return None
+                    return Response(status_code=499)
             if done.exception() is not None:
                 return JSONResponse(_fault_body(), status_code=500)
             return done.result()
         finally:
-            job.cancelled.set()
+            done.cancel()
+            _give_up(jobs)
 
 
-async def _read_body(request: Request) -> bytes | None:
-    """The request's body; None where it is too large."""
+async def _read_body(request: Request) -> bytes:
+    """The request's body.
+
+    Raises:
+        RequestError: it is too large.
+    """
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
         if len(raw) > MAX_BODY_BYTES:
-            return None
+            raise RequestError(
+                "The request is too large.", code="request_too_large", http_status=413
+            )
     return bytes(raw)
+
+
+def _give_up(jobs: list[Job]) -> None:
+    for job in jobs:
+        job.cancelled.set()
+
+
+def _refusal(error: RequestError | TooLong | EngineFull) -> Response:
+    if isinstance(error, RequestError):
+        return JSONResponse(error.body, status_code=error.http_status)
+    if isinstance(error, TooLong):
+        return _error(400, "context_length_exceeded", "The request does not fit the context.")
+    return _error(429, "busy", "Too many requests wait for the local model.")
 
 
 def _error(status: int, code: str, message: str) -> Response:
@@ -181,6 +224,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The embedded local model server.")
     parser.add_argument("--model-dir", type=Path, required=True)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--encoder-dir", type=Path, default=None)
+    parser.add_argument("--encoder", default="all-minilm-l6-v2")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--threads", type=int, default=None)
     options = parser.parse_args()
@@ -191,7 +236,7 @@ def main() -> None:
         raise SystemExit(error.public_message) from None
     engine = Engine(options.model_dir, threads=options.threads)
     config = uvicorn.Config(
-        Service(engine, options.model).app(),
+        Service(engine, options.model, EmbeddingRoute(options.encoder_dir, options.encoder)).app(),
         host="127.0.0.1",
         port=options.port,
         log_config=None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from proxy.errors import RequestError
@@ -12,7 +12,6 @@ from proxy.types import JSON, JSONObject
 #: What the model cannot do, or asks for what is so anyway: the values that are fine. A name that is
 #: neither here nor read below (`user`, `metadata`, an app's own) changes nothing about an answer.
 _REFUSED: Final[Mapping[str, tuple[JSON, ...]]] = {
-    "n": (1, None),
     "tools": ([], None),
     "tool_choice": ("none", "auto", None),
     "functions": ([], None),
@@ -40,9 +39,13 @@ _REFUSED: Final[Mapping[str, tuple[JSON, ...]]] = {
     "best_of": (1, None),
     "echo": (False, None),
     "use_beam_search": (False, None),
+    "suffix": (None,),
 }
 
 _MAX_STOPS: Final = 4
+
+#: Answers of one request.
+_MAX_CHOICES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,22 @@ class Wishes:
     logprobs: bool
     stream: bool
     stream_usage: bool
+    num_choices: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Continuations:
+    """A request of the older form that the model can serve: prompts to carry on."""
+
+    prompts: tuple[str, ...] = field(repr=False)
+    sampling: Sampling
+    logprobs: bool
+    num_choices: int
+
+
+def nth(sampling: Sampling, which: int) -> Sampling:
+    """The sampling of the ``which``-th answer: a seed gives each one a seed of its own."""
+    return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + which)
 
 
 def read_wishes(body: JSONObject) -> Wishes:
@@ -77,32 +96,67 @@ def read_wishes(body: JSONObject) -> Wishes:
         RequestError: ``unsupported_parameter`` for what the model cannot do, ``invalid_value`` for
             what it cannot be meant; ``param`` names it.
     """
+    _refuse(body)
+    logprobs, num_top = _flag(body, "logprobs"), _integer(body, "top_logprobs", 0, 20)
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise _invalid("stream_options", "is an object")
+    stream, num_choices = _flag(body, "stream"), _integer(body, "n", 1, _MAX_CHOICES) or 1
+    if stream and num_choices > 1:
+        raise unsupported("n")
+    return Wishes(
+        messages=_messages(body.get("messages")),
+        sampling=_sampling(body, num_top if logprobs else None),
+        logprobs=logprobs,
+        stream=stream,
+        stream_usage=_flag(options or {}, "include_usage"),
+        num_choices=num_choices,
+    )
+
+
+def read_continuations(body: JSONObject) -> Continuations:
+    """The wishes of the older form in ``body``.
+
+    Raises:
+        RequestError: as for `read_wishes`.
+    """
+    _refuse(body)
+    if _flag(body, "stream"):
+        raise unsupported("stream")
+    prompt = body.get("prompt")
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(prompts, list) or not 1 <= len(prompts) <= _MAX_CHOICES:
+        raise _invalid("prompt", f"is a text, or up to {_MAX_CHOICES}")
+    if not all(isinstance(one, str) for one in prompts):
+        raise unsupported("prompt")  # token ids of another model's vocabulary
+    num_top = _integer(body, "logprobs", 0, 20)
+    given = body if body.get("max_tokens") is not None else {**body, "max_tokens": 16}
+    return Continuations(
+        prompts=tuple(str(one) for one in prompts),
+        sampling=_sampling(given, num_top),
+        logprobs=num_top is not None,
+        num_choices=_integer(body, "n", 1, _MAX_CHOICES) or 1,
+    )
+
+
+def _refuse(body: JSONObject) -> None:
     for name, value in body.items():
         if name in _REFUSED and not _is_fine(value, _REFUSED[name]):
-            raise _unsupported(name)
+            raise unsupported(name)
+
+
+def _sampling(body: JSONObject, num_top: int | None) -> Sampling:
     longest = next(
         (name for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None),
         None,
     )
-    logprobs = _flag(body, "logprobs")
-    num_top = _integer(body, "top_logprobs", 0, 20)
-    sampling = Sampling(
+    return Sampling(
         max_tokens=_integer(body, longest, 1, 1_000_000) if longest else None,
         temperature=_number(body, "temperature", 0, 2, 0),
         top_p=_number(body, "top_p", 0, 1, 1),
         seed=_integer(body, "seed", -(2**53), 2**53),
         stop=_stops(body.get("stop")),
-        num_top=num_top or 0 if logprobs else 0,
-    )
-    options = body.get("stream_options")
-    if options is not None and not isinstance(options, dict):
-        raise _invalid("stream_options", "is an object")
-    return Wishes(
-        messages=_messages(body.get("messages")),
-        sampling=sampling,
-        logprobs=logprobs,
-        stream=_flag(body, "stream"),
-        stream_usage=_flag(options or {}, "include_usage"),
+        num_top=num_top or 0,
     )
 
 
@@ -119,7 +173,7 @@ def _message(message: JSON) -> tuple[str, str]:
     role = "system" if role == "developer" else role
     calls = message.get("tool_calls") or message.get("function_call")
     if role not in ("system", "user", "assistant") or calls:
-        raise _unsupported("messages")
+        raise unsupported("messages")
     return str(role), _text(message.get("content"))
 
 
@@ -133,7 +187,7 @@ def _text(content: JSON) -> str:
     for part in content if isinstance(content, list) else [None]:
         text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
         if not isinstance(text, str):
-            raise _unsupported("messages")
+            raise unsupported("messages")
         texts.append(text)
     return "\n".join(texts)
 
@@ -181,7 +235,8 @@ def _invalid(name: str, what: str) -> RequestError:
     return RequestError(f"{name} {what}.", code="invalid_value", param=name)
 
 
-def _unsupported(name: str) -> RequestError:
+def unsupported(name: str) -> RequestError:
+    """The refusal of what the embedded models cannot do, by name."""
     return RequestError(
         f"The local model does not support this use of {name}.",
         code="unsupported_parameter",

@@ -8,10 +8,9 @@ default loosens anything: a rule or a finding more never does.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from proxy.inspection.entities import ENTITIES
 from proxy.policy.model import (
     DEFAULT,
     DERIVED,
@@ -20,6 +19,7 @@ from proxy.policy.model import (
     TIMEOUT,
     UNKNOWN_ENTITY,
     UNSCANNABLE,
+    Allowed,
     CompiledCondition,
     CompiledException,
     CompiledRule,
@@ -33,6 +33,8 @@ from proxy.types import (
     Destination,
     Finding,
     Inspection,
+    Mask,
+    MaskWith,
     RuleRef,
     Segment,
     UnscannableReason,
@@ -130,6 +132,8 @@ def decide(
         allow_unrecorded_local=content.unrecorded_local,
         message=next((vote.message for vote in winners if vote.message), None),
         derived_from=derived_from,
+        masks=_masks(policy, context, inspection) if winners[0].action is Action.MASK else (),
+        scan=policy.scan,
     )
 
 
@@ -149,11 +153,22 @@ def rule_matches(rule: CompiledRule, who: tuple[str, ...], facts: Facts) -> bool
 
 def counting(policy: Policy, inspection: Inspection, today: dt.date) -> tuple[Finding, ...]:
     """The findings that the allow-list leaves standing."""
-    allowed = [(text, is_domain) for text, is_domain, until in policy.allowed if today <= until]
+    allowed = [entry for entry in policy.allowed if today <= entry.until]
     if not allowed:
         return inspection.findings
     texts = {segment.index: segment.text for segment in inspection.segments}
     return tuple(f for f in inspection.findings if not _is_allowed(f, texts, allowed))
+
+
+def matching(policy: Policy, context: Context, inspection: Inspection) -> tuple[RuleRef, ...]:
+    """Every rule that votes for a request, whoever wins."""
+    everything = Facts.of(inspection, inspection.findings)
+    left = Facts.of(inspection, counting(policy, inspection, _day(context)))
+    return tuple(
+        rule.ref
+        for rule in policy.rules
+        if rule_matches(rule, context.who, everything if rule.is_floor else left)
+    )
 
 
 def fixed_votes(
@@ -175,7 +190,8 @@ def fixed_votes(
         yield Vote(fallback.on_unscannable, RuleRef(UNSCANNABLE, file, 1))
     if derived_from is not None:
         yield Vote(Action.LOCAL_ONLY, RuleRef(DERIVED, file, 1))
-    if any(finding.entity not in ENTITIES for finding in inspection.findings):
+    known = policy.vocabulary.entities
+    if any(finding.entity not in known for finding in inspection.findings):
         yield Vote(Action.LOCAL_ONLY, RuleRef(UNKNOWN_ENTITY, file, 1))
 
 
@@ -197,7 +213,7 @@ def _winners(
     left = counting(policy, inspection, _day(context))
     facts = everything if len(left) == len(inspection.findings) else Facts.of(inspection, left)
     who = context.who
-    for position in _candidates(policy, everything):
+    for position in _candidates(policy, who, everything):
         rule = policy.rules[position]
         if rule.action.strictness < best:
             break
@@ -208,11 +224,49 @@ def _winners(
     return [vote for vote in votes if vote.action.strictness == best]
 
 
-def _candidates(policy: Policy, facts: Facts) -> list[int]:
+def _masks(policy: Policy, context: Context, inspection: Inspection) -> tuple[Mask, ...]:
+    """The findings to be masked: those that the rules which ask for it count.
+
+    A rule that asks for no finding, and the default, mean every finding. Of several ways to mask a
+    finding, the most private one is taken.
+    """
+    today = _day(context)
+    everything = Facts.of(inspection, inspection.findings)
+    left = counting(policy, inspection, today)
+    facts = Facts.of(inspection, left)
+    fallback = policy.fallback
+    default = Vote(fallback.default, fallback.default_ref)
+    found: dict[Finding, MaskWith] = {}
+    if _loosen(default, fallback.exceptions, context.who, today).action is Action.MASK:
+        found = dict.fromkeys(left, MaskWith.PLACEHOLDER)
+    for position in _candidates(policy, context.who, everything):
+        rule = policy.rules[position]
+        seen = everything if rule.is_floor else facts
+        if not rule_matches(rule, context.who, seen):
+            continue
+        if vote_of(rule, context).action is Action.MASK:
+            chosen = inspection.findings if rule.is_floor else left
+            for finding in chosen:
+                known = found.get(finding, rule.mask_with)
+                if _is_meant(rule, finding, seen):
+                    found[finding] = max(known, rule.mask_with, key=lambda way: way.strictness)
+    return tuple(Mask(f, found[f]) for f in dict.fromkeys(inspection.findings) if f in found)
+
+
+def _is_meant(rule: CompiledRule, finding: Finding, facts: Facts) -> bool:
+    """Whether a rule that matches counts ``finding``."""
+    return not rule.conditions or any(
+        finding.entity in condition.entities and _counts(condition, finding, facts)
+        for condition in rule.conditions
+    )
+
+
+def _candidates(policy: Policy, who: tuple[str, ...], facts: Facts) -> list[int]:
+    """Positions of the rules that may vote, the strictest first."""
     found = set(policy.general)
     for entity in facts.findings:
         found.update(policy.by_entity.get(entity, ()))
-    return sorted(found)
+    return sorted(found & policy.for_caller(who))
 
 
 def _holds(condition: CompiledCondition, facts: Facts) -> bool:
@@ -255,20 +309,14 @@ def _loosen(
 
 
 def _is_allowed(
-    finding: Finding, texts: Mapping[int, str | None], allowed: list[tuple[str, bool]]
+    finding: Finding, texts: Mapping[int, str | None], allowed: Sequence[Allowed]
 ) -> bool:
-    """Whether the text of ``finding`` is, to the letter, one that is known and harmless."""
+    """Whether the text of ``finding``, in plain sight, is one that is known and harmless."""
     text = texts.get(finding.segment)
     if text is None or finding.view != "raw":
         return False
-    found = text[finding.start : finding.end].casefold()
-    for value, is_domain in allowed:
-        if is_domain:
-            if finding.entity in _ADDRESSES and found.rpartition("@")[2] == value:
-                return True
-        elif found == value:
-            return True
-    return False
+    found, is_address = text[finding.start : finding.end], finding.entity in _ADDRESSES
+    return any(entry.covers(found, is_address=is_address) for entry in allowed)
 
 
 def _is_valid(fallback: Fallback, today: dt.date) -> bool:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from proxy.inspection.entities import ENTITIES
+from proxy.inspection.recognizers import Recognizer
 from proxy.policy.decide import Context, decide
 from proxy.policy.language import Valid
 from proxy.policy.model import (
@@ -27,7 +27,9 @@ from proxy.policy.model import (
 )
 from proxy.types import (
     Action,
+    AnswerScan,
     Caller,
+    Category,
     Coverage,
     Decision,
     Finding,
@@ -244,6 +246,8 @@ def is_looser(before: Decision, after: Decision) -> bool:
     """Whether ``after`` lets more happen than ``before`` did, for one request."""
     if after.action.strictness < before.action.strictness:
         return True
+    if after.only_masked and _masks_less(before, after):
+        return True
     opened = {d for d in after.destinations if d not in before.destinations}
     return after.may_leave and bool(opened)
 
@@ -261,11 +265,28 @@ def covers(other: CompiledRule, rule: CompiledRule) -> bool:
         and all(
             any(_implies(mine, theirs) for mine in rule.conditions) for theirs in other.conditions
         )
+        and (other.action is not Action.MASK or _masks_as_much(other, rule))
+        and other.mask_with.strictness >= rule.mask_with.strictness
         and (not other.languages or (bool(rule.languages) and rule.languages <= other.languages))
         and (
             not other.unscannable
             or (bool(rule.unscannable) and rule.unscannable <= other.unscannable)
         )
+    )
+
+
+def _masks_less(before: Decision, after: Decision) -> bool:
+    """Whether a value that was masked leaves now, or is masked in a less private way."""
+    now = {mask.finding: mask.by.strictness for mask in after.masks}
+    return any(now.get(mask.finding, -1) < mask.by.strictness for mask in before.masks)
+
+
+def _masks_as_much(other: CompiledRule, rule: CompiledRule) -> bool:
+    """Whether ``other`` counts, and so masks, every finding that ``rule`` counts."""
+    if not other.conditions:
+        return True
+    return bool(rule.conditions) and all(
+        any(_implies(mine, theirs) for theirs in other.conditions) for mine in rule.conditions
     )
 
 
@@ -281,10 +302,16 @@ def _implies(mine: CompiledCondition, theirs: CompiledCondition) -> bool:
 
 def _constructs(old: Policy, new: Policy) -> Iterator[str]:
     """What loosens without a finding that would show it."""
-    for text, is_domain, until in new.allowed:
-        if not any((t, d) == (text, is_domain) and u >= until for t, d, u in old.allowed):
-            kind = "domain" if is_domain else "term"
-            yield f"allow_list: a {kind} more, or for longer (until {until})"
+    for entry in new.allowed:
+        same = [
+            old_ for old_ in old.allowed if (old_.kind, old_.value) == (entry.kind, entry.value)
+        ]
+        if not any(one.until >= entry.until for one in same):
+            yield f"allow_list: a {entry.kind} more, or for longer (until {entry.until})"
+    kept = set(new.recognizers.all)
+    for gone in old.recognizers.all:
+        if not any(finds_as_much(one, gone) for one in kept):
+            yield f"recognizers: {gone.entity}: one of its recognizers is gone or changed"
     if set(_window(old)) - set(_window(new)):
         yield "valid: the days it may let anything leave differ"
     if new.allowed:
@@ -302,6 +329,34 @@ def _constructs(old: Policy, new: Policy) -> Iterator[str]:
         yield "on_local_failure: cloud instead of refuse"
     if new.content.unrecorded_local and not old.content.unrecorded_local:
         yield "unrecorded_local: answers without a record"
+    before_days, days = old.content.record.retention_days, new.content.record.retention_days
+    if before_days and (not days or days < before_days):
+        yield f"record: kept for {days or 'no stated number of'} days instead of {before_days}"
+    if old.scan is not None and not _scans_as_much(new.scan, old.scan):
+        yield "responses: less is looked for in answers, or less is done about it"
+
+
+def _scans_as_much(one: AnswerScan | None, other: AnswerScan) -> bool:
+    """Whether ``one`` does at least what ``other`` does."""
+    return (
+        one is not None
+        and one.does.strictness >= other.does.strictness
+        and one.entities >= other.entities
+        and one.min_score <= other.min_score
+    )
+
+
+def finds_as_much(one: Recognizer, other: Recognizer) -> bool:
+    """Whether ``one`` finds all that ``other`` does, as surely; false if unsure."""
+    same = replace(one, score=0, terms=(), context_boost=0) == replace(
+        other, score=0, terms=(), context_boost=0
+    )
+    return (
+        same
+        and set(one.terms) >= set(other.terms)
+        and one.score >= other.score
+        and one.max_score >= other.max_score
+    )
 
 
 def _always_valid(policy: Policy) -> Policy:
@@ -334,7 +389,7 @@ def _inspection(
         for index, (_, _, role, path) in enumerate(way)
     )
     findings = tuple(
-        Finding(entity, ENTITIES[entity], index, 0, 0, score, "witness")
+        Finding(entity, Category.OTHER, index, 0, 0, score, "witness")
         for index, (entity, score, _, _) in enumerate(way)
     )
     unscannable = tuple(Unscannable(0, reason) for reason in reasons)
@@ -348,6 +403,10 @@ def _counted(way: tuple[Kind, ...]) -> Iterator[tuple[str, float, int]]:
 
 
 def _says(decision: Decision) -> str:
+    where = ", ".join(d.id for d in decision.destinations) or "nowhere"
     if decision.action is Action.ALLOW:
-        return f"allow to {', '.join(d.id for d in decision.destinations) or 'nowhere'}"
+        return f"allow to {where}"
+    if decision.action is Action.MASK:
+        ways = ", ".join(sorted({mask.by.value for mask in decision.masks}))
+        return f"mask {len(decision.masks)}{f' ({ways})' if ways else ''} to {where}"
     return decision.action.value

@@ -6,55 +6,78 @@ JSON Schema for editors comes from these models. A key stands here only if somet
 
 from __future__ import annotations
 
-import datetime as dt
-import re
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
+    Discriminator,
     Field,
     StrictBool,
+    Tag,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from proxy.inspection.entities import ENTITIES
-from proxy.types import Action, Category, OnLocalFailure, Role, UnscannableReason
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._-]{0,63}$")]
-Label = Annotated[str, Field(min_length=1, max_length=128)]
-Why = Annotated[str, Field(min_length=3, max_length=500)]
-
-
-def _no_bool(value: object) -> object:
-    """Python takes true for 1; a reader does not."""
-    if isinstance(value, bool):
-        raise ValueError("must be 1")
-    return value
-
-
-def _iso_day(value: object) -> object:
-    """A day as it is written; pydantic would read a number as seconds since 1970."""
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-        return value
-    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
-        return value
-    raise ValueError("must be a day, written 2026-12-31")
-
-
-Day = Annotated[dt.date, BeforeValidator(_iso_day)]
+from proxy.inspection.checksums import CHECKS
+from proxy.inspection.views.view import MARGIN_CHARS
+from proxy.policy.disguises import FORMS, PLACES
+from proxy.policy.strict import Day, Label, Name, Strict, Term, Why, no_bool
+from proxy.types import Action, Category, MaskWith, OnLocalFailure, Role, Scan, UnscannableReason
 
 #: What a part that could not be read, or was not read in time, may do: never leave.
 Pinned = Literal[Action.BLOCK, Action.LOCAL_ONLY]
 
 
-class Strict(BaseModel):
-    """Base of every part of a policy."""
+class ContextWords(Strict):
+    """Words near a finding that make it surer."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    words: tuple[Term, ...] = Field(min_length=1, max_length=100)
+    window: int = Field(default=40, strict=True, ge=1, le=MARGIN_CHARS)
+    """How near, in characters; no farther than a disguised text is read around its disguise."""
+    boost: float = Field(strict=True, gt=0.0, le=1.0)
+    """What they add to the score, to 1 at the most."""
+
+
+class Examples(Strict):
+    """Texts that a recognizer finds something in, and texts that it does not."""
+
+    match: tuple[Term, ...] = Field(min_length=1, max_length=50)
+    no_match: tuple[Term, ...] = Field(min_length=1, max_length=50)
+
+
+class RecognizerPolicy(Strict):
+    """Something of your own to find: by a pattern, or by a list of terms."""
+
+    entity: str = Field(pattern=r"^[A-Z][A-Z0-9_]{2,63}$")
+    """What it is called in rules, tests and records: a name of your own, or one that exists."""
+    category: Category
+    """Which rules over categories count it; the same wherever the entity is named."""
+    why: Why
+    pattern: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
+    """An RE2 pattern; the value is group 1 where there is one, or else the whole match."""
+    terms: tuple[Term, ...] = Field(default=(), max_length=10_000)
+    """Words and phrases; capitals, accents, and hyphens for spaces do not matter."""
+    terms_file: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.txt$")
+    """A file of the same folder with a term in each line; `#` begins a comment."""
+    score: float = Field(strict=True, gt=0.0, le=1.0)
+    """How sure a finding is, without a context word."""
+    context: ContextWords | None = None
+    check: Literal[CHECKS] | None = None  # type: ignore[valid-type]
+    """A checksum that the letters and digits of the value must pass."""
+    languages: tuple[Label, ...] = ()
+    """Texts that are surely in another language are not read; empty: all are."""
+    examples: Examples
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        if (self.pattern is None) == (not self.terms and self.terms_file is None):
+            raise ValueError("give either `pattern`, or `terms` and `terms_file`")
+        if self.check is not None and self.pattern is None:
+            raise ValueError("`check` goes with `pattern`")
+        return self
 
 
 class Scope(Strict):
@@ -85,14 +108,6 @@ class Condition(Strict):
     """Whose words: system, developer, user, assistant, tool, none; empty: anyone's."""
     paths: tuple[Label, ...] = ()
     """Places of the request, such as `messages[*].content`; `*` stands for anything."""
-
-    @field_validator("entities")
-    @classmethod
-    def _known(cls, entities: tuple[str, ...]) -> tuple[str, ...]:
-        for entity in entities:
-            if entity not in ENTITIES:
-                raise ValueError(f"entity {entity!r} is not known")
-        return entities
 
     @property
     def counts_findings(self) -> bool:
@@ -132,6 +147,29 @@ class When(Condition):
         return self
 
 
+class MaskOptions(Strict):
+    """How values are masked."""
+
+    by: MaskWith = Field(alias="with")
+    """`pseudonym` and `placeholder`: put back into the answer. `hash` and `redact`: never."""
+
+
+class MaskAction(Strict):
+    """The action `mask`, with its options."""
+
+    mask: MaskOptions
+
+
+def _form_of_action(value: object) -> str:
+    return "options" if isinstance(value, dict | MaskAction) else "word"
+
+
+RuleAction = Annotated[
+    Annotated[Action, Tag("word")] | Annotated[MaskAction, Tag("options")],
+    Discriminator(_form_of_action),
+]
+
+
 class Rule(Strict):
     """One rule. Every rule that matches votes; the most restrictive action wins."""
 
@@ -141,9 +179,20 @@ class Rule(Strict):
     when: When
     scope: Scope = Scope()
     """Whom the rule holds for; empty: everyone."""
-    action: Action
+    does: RuleAction = Field(alias="action")
+    """What happens at the least: a word, or `{mask: {with: hash}}`."""
     message: str | None = Field(default=None, max_length=300)
     """Fixed text for the client of a blocked request."""
+
+    @property
+    def action(self) -> Action:
+        """The action, without its options."""
+        return self.does if isinstance(self.does, Action) else Action.MASK
+
+    @property
+    def mask_with(self) -> MaskWith:
+        """What stands for the values, should they be masked."""
+        return self.does.mask.by if isinstance(self.does, MaskAction) else MaskWith.PLACEHOLDER
 
 
 class TransferPolicy(Strict):
@@ -164,14 +213,6 @@ class OnlyFor(Strict):
     """Nothing of these categories was found, whatever its score."""
     entities_absent: tuple[str, ...] = ()
     """None of these entities was found, whatever its score."""
-
-    @field_validator("entities_absent")
-    @classmethod
-    def _known(cls, entities: tuple[str, ...]) -> tuple[str, ...]:
-        for entity in entities:
-            if entity not in ENTITIES:
-                raise ValueError(f"entity {entity!r} is not known")
-        return entities
 
 
 class DestinationPolicy(Strict):
@@ -252,11 +293,22 @@ class AllowedDomain(Strict):
     until: Day
 
 
+class AllowedPattern(Strict):
+    """Texts of one form that are known and harmless, such as the numbers of the own switchboard."""
+
+    value: Annotated[str, Field(min_length=2, max_length=500)]
+    """An RE2 pattern that the found text must match from its first to its last character."""
+    why: Why
+    owner: Label
+    until: Day
+
+
 class AllowList(Strict):
     """Findings that do not count, except for floors."""
 
     terms: tuple[AllowedTerm, ...] = ()
     domains: tuple[AllowedDomain, ...] = ()
+    patterns: tuple[AllowedPattern, ...] = ()
 
 
 class Valid(Strict):
@@ -264,6 +316,13 @@ class Valid(Strict):
 
     since: Day | None = Field(default=None, alias="from")
     until: Day | None = None
+
+
+class RecordPolicy(Strict):
+    """How the record is kept."""
+
+    retention_days: int | None = Field(default=None, strict=True, ge=1, le=36_500)
+    """`ringfence audit prune` removes what is older, and nothing younger."""
 
 
 class Expectation(Strict):
@@ -284,13 +343,6 @@ class FindingCase(Strict):
     path: str = "messages[0].content"
     count: int = Field(default=1, strict=True, ge=1, le=1000)
 
-    @field_validator("entity")
-    @classmethod
-    def _known(cls, entity: str) -> str:
-        if entity not in ENTITIES:
-            raise ValueError(f"entity {entity!r} is not known")
-        return entity
-
 
 class CallerCase(Strict):
     """Who asks, in a test."""
@@ -303,12 +355,68 @@ class CallerCase(Strict):
     route: Label = "chat.completions"
 
 
+class Turn(Strict):
+    """One message of a conversation in a test: who says it, and what."""
+
+    system: str | None = None
+    developer: str | None = None
+    user: str | None = None
+    assistant: str | None = None
+    tool: str | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if sum(text is not None for _, text in self) != 1:
+            raise ValueError("give one of system, developer, user, assistant, tool")
+        return self
+
+    @property
+    def said(self) -> tuple[str, str]:
+        """Role and text."""
+        return next((role, text) for role, text in self if text is not None)
+
+
+def _named(names: Iterable[str]) -> BeforeValidator:
+    """`all`, or a list of ``names``."""
+
+    def check(value: object) -> object:
+        if value == "all":
+            return tuple(names)
+        if isinstance(value, str):
+            raise ValueError("must be a list, or `all`")
+        for name in value if isinstance(value, list | tuple) else ():
+            if name not in names:
+                raise ValueError(f"must be of: {', '.join(names)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _names_schema(names: Iterable[str]) -> WithJsonSchema:
+    listed = {"type": "array", "items": {"enum": list(names)}}
+    return WithJsonSchema({"anyOf": [{"const": "all"}, listed], "default": []})
+
+
+Forms = Annotated[tuple[str, ...], _named(FORMS), _names_schema(FORMS)]
+Places = Annotated[tuple[str, ...], _named(PLACES), _names_schema(PLACES)]
+
+
 class Case(Strict):
-    """A test beside the rules: a user's text, or findings as data, and what must come of it."""
+    """A test beside the rules: what is asked, or findings as data, and what must come of it."""
 
     name: str
     user: str | None = None
+    """A text of a user."""
+    messages: tuple[Turn, ...] | None = Field(default=None, min_length=1, max_length=100)
+    """Several turns of a conversation, in order."""
+    request: dict[str, Any] | None = None
+    """The body of a request, as a client sends it."""
     findings: tuple[FindingCase, ...] | None = None
+    """Findings as data: no detector runs, so the proxy tries such a test at every load."""
+    forms: Forms = ()
+    """Forms that hide the text of `user`, or `all`: each gets the action, or a stricter one."""
+    places: Places = ()
+    """Places of a request the text of `user` stands in, or `all`; each in every form."""
     unscannable: tuple[UnscannableReason, ...] = ()
     languages: tuple[Label, ...] = ()
     caller: CallerCase = CallerCase()
@@ -318,17 +426,36 @@ class Case(Strict):
 
     @model_validator(mode="after")
     def _has_input(self) -> Self:
-        if (self.user is None) == (self.findings is None):
-            raise ValueError("give either `user` or `findings`")
-        if self.user is not None and (self.unscannable or self.languages):
+        given = (self.user, self.messages, self.request, self.findings)
+        if sum(part is not None for part in given) != 1:
+            raise ValueError("give one of `user`, `messages`, `request` and `findings`")
+        if self.findings is None and (self.unscannable or self.languages):
             raise ValueError("`unscannable` and `languages` go with `findings`")
+        if self.user is None and (self.forms or self.places):
+            raise ValueError("`forms` and `places` go with `user`")
+        return self
+
+
+class Responses(Strict):
+    """What is done about findings in the answers of a cloud."""
+
+    scan: Scan
+    entities: tuple[str, ...] = ()
+    categories: tuple[Category, ...] = ()
+    """What counts: these entities, and those of these categories."""
+    min_score: float = Field(default=0.5, strict=True, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _counts_something(self) -> Self:
+        if not (self.entities or self.categories):
+            raise ValueError("give `entities` or `categories`: names of the world stand in answers")
         return self
 
 
 class PolicyFile(Strict):
     """A policy file, whole."""
 
-    version: Annotated[Literal[1], BeforeValidator(_no_bool)]
+    version: Annotated[Literal[1], BeforeValidator(no_bool)]
     pack: Name
     revision: int = Field(strict=True, ge=1)
     """Only upwards: a running proxy refuses a lower one."""
@@ -348,12 +475,18 @@ class PolicyFile(Strict):
     on_local_failure: OnLocalFailure = OnLocalFailure.REFUSE
     unrecorded_local: StrictBool = False
     """Whether a pinned request may be answered at home while the ledger cannot be written."""
+    responses: Responses | None = None
+    """Whether the answers of a cloud are inspected; only the file in force says so."""
     public_figures: Literal["allow", "pin"] | None = None
     """Whether names of public figures count as persons (`pin`, also where no file says)."""
     destinations: tuple[DestinationPolicy, ...] = ()
+    recognizers: tuple[RecognizerPolicy, ...] = ()
+    """What to find beyond what the detectors know; an include's count as well."""
     floors: tuple[Rule, ...] = ()
     """Rules that no exception and no allow-list reaches."""
     rules: tuple[Rule, ...] = ()
+    record: RecordPolicy = RecordPolicy()
+    """How long the record is kept; of several files the longest time."""
     allow_list: AllowList = AllowList()
     exceptions: tuple[ExceptionPolicy, ...] = ()
     tests: tuple[Case, ...] = ()

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from proxy.errors import PolicyError
-from proxy.policy.language import Case, PolicyFile, Rule, Scope
+from proxy.inspection.entities import ENTITIES
+from proxy.policy.faults import faults_of
+from proxy.policy.language import Case, Condition, PolicyFile, Rule, Scope
 from proxy.policy.model import DEFAULT, LoadedFile
-from proxy.policy.problems import Problem, Severity, faults_of, read_content
+from proxy.policy.problems import Problem, Severity, read_content
 from proxy.policy.reader import Document, Place
-from proxy.policy.source import read_documents
-from proxy.types import Action
+from proxy.policy.source import loaded_file, read_documents
+from proxy.types import Action, Category, MaskWith, OnLocalFailure
 
 #: Days before an end that is worth a note.
 SOON = dt.timedelta(days=30)
+
+#: Six months in days. Source: Regulation (EU) 2024/1689, articles 19(1) and 26(6).
+SHORTEST_RETENTION = 183
 
 _STAND_INS: dict[str, object] = {"version": 1, "pack": "unnamed", "revision": 1, "owner": "nobody"}
 
@@ -72,7 +77,7 @@ def _salvage(document: Document) -> tuple[LoadedFile, list[Problem]]:
             _drop(members, kept, place)
         content, faults = read_content(document, members)
     content = content or PolicyFile.model_validate(_STAND_INS)
-    return LoadedFile(document.path.name, content, _renumbered(document, kept)), first
+    return loaded_file(document, content, _renumbered(document, kept)), first
 
 
 def _renumbered(document: Document, kept: dict[str, list[int]]) -> dict[Place, tuple[int, int]]:
@@ -121,6 +126,10 @@ class _Advice:
         self._files = files
         self._content = self._root.content
         self._today = today
+        self._entities = {
+            **{r.entity: r.category for _, file in files for r in file.content.recognizers},
+            **ENTITIES,
+        }
 
     def all(self) -> Iterator[Problem]:
         """Every piece of advice on the file in force."""
@@ -128,8 +137,10 @@ class _Advice:
         yield from self._untested()
         for _, key, index, rule in self._own_rules():
             yield from self._rule(key, index, rule)
+        yield from self._unreachable()
         yield from self._ends()
         yield from self._destinations()
+        yield from self._record()
 
     def _at(self, place: Place, code: str, text: str, fix: str, *, note: bool = False) -> Problem:
         while place and place not in self._root.lines:
@@ -146,13 +157,11 @@ class _Advice:
     def _default(self) -> Iterator[Problem]:
         default = self._content.default
         if default is None:
-            fix = "say what may happen at the most: allow, local_only or block"
+            fix = "say what may happen at the most: allow, mask, local_only or block"
             yield self._at((), "RF201", "no `default`: every request is blocked", fix)
-        if default is Action.MASK:
-            text = "mask is not available yet; such requests stay home"
-            yield self._at(("default",), "RF202", text, "use local_only")
-        if default is Action.ALLOW and not self._content.destinations and not self._is_pack():
-            text = "`default: allow` without a destination: nothing can leave"
+        leaves = default in (Action.ALLOW, Action.MASK)
+        if default and leaves and not self._content.destinations and not self._is_pack():
+            text = f"`default: {default.value}` without a destination: nothing can leave"
             yield self._at(("default",), "RF203", text, "add a destination", note=True)
 
     def _is_pack(self) -> bool:
@@ -176,10 +185,8 @@ class _Advice:
     def _rule(self, key: str, index: int, rule: Rule) -> Iterator[Problem]:
         place: Place = (key, index)
         default = self._content.default
-        if rule.action is Action.MASK:
-            text = f"rule {rule.id}: mask is not available yet; such requests stay home"
-            yield self._at((*place, "action"), "RF202", text, "use local_only")
-        if default is not None and rule.action.strictness <= default.strictness:
+        same = rule.mask_with.strictness <= MaskWith.PLACEHOLDER.strictness  # as a default masks
+        if default is not None and rule.action.strictness <= default.strictness and same:
             text = f"rule {rule.id} never decides: the default is as strict"
             yield self._at((*place, "action"), "RF401", text, "remove it, or weaken the default")
         if rule.message and rule.action is not Action.BLOCK:
@@ -187,17 +194,31 @@ class _Advice:
             yield self._at((*place, "message"), "RF402", text, "remove it", note=True)
         for _, loaded in self._files:
             for other in (*loaded.content.floors, *loaded.content.rules):
-                if other is not rule and _shadows(other, loaded.content.scope, rule):
+                if other is not rule and self._shadows(other, loaded.content.scope, rule):
                     text = f"rule {rule.id} never decides: {other.id} covers it"
                     fix = "remove it, or make it stricter or wider"
                     yield self._at((*place, "id"), "RF403", text, fix)
+
+    def _shadows(self, other: Rule, file_scope: Scope, rule: Rule) -> bool:
+        """Whether ``other`` matches whatever ``rule`` does, and is stricter, or comes first."""
+        if other.action.strictness < rule.action.strictness or other.id == rule.id:
+            return False
+        if file_scope != Scope() or not covers(other, rule, self._entities):
+            return False
+        more = rule.when.all_of and not other.when.always
+        if other.action is Action.MASK and (more or rule.mask_with is not other.mask_with):
+            return False  # it masks more, or in another way
+        if other.action is not rule.action:
+            return True
+        # of two rules that cover each other, the one by name is kept
+        return not covers(rule, other, self._entities) or other.id < rule.id
 
     def _ends(self) -> Iterator[Problem]:
         dated: list[tuple[Place, str, dt.date]] = [
             (("exceptions", i, "until"), f"exception {e.id}", e.until)
             for i, e in enumerate(self._content.exceptions)
         ]
-        for key in ("terms", "domains"):
+        for key in ("terms", "domains", "patterns"):
             entries = getattr(self._content.allow_list, key)
             dated += [
                 (("allow_list", key, i, "until"), f"allow-list entry {i + 1} of {key}", entry.until)
@@ -212,9 +233,46 @@ class _Advice:
             elif until - self._today <= SOON:
                 text = f"{name} ends on {until}"
                 yield self._at(place, "RF502", text, "plan its successor", note=True)
-        for i, given in enumerate(self._content.exceptions):
+        for place, text in self._loosening():
+            yield self._at(place, "RF503", text, "keep it only if needed", note=True)
+
+    def _loosening(self) -> Iterator[tuple[Place, str]]:
+        """Every construct that lets more through than the rules say."""
+        content = self._content
+        for i, given in enumerate(content.exceptions):
             text = f"exception {given.id} loosens {given.loosens} to {given.to.value}"
-            yield self._at(("exceptions", i), "RF503", text, "keep it only if needed", note=True)
+            yield ("exceptions", i), text
+        for key in ("terms", "domains", "patterns"):
+            for i, entry in enumerate(getattr(content.allow_list, key)):
+                yield ("allow_list", key, i), f"{entry.value!r} is allowed until {entry.until}"
+        for i, one in enumerate(content.recognizers):
+            if one.languages:
+                text = f"{one.entity} is not looked for in texts of other languages"
+                yield ("recognizers", i, "languages"), text
+        if content.public_figures == "allow":
+            yield ("public_figures",), "names of no private person do not count as persons"
+        if content.on_local_failure is OnLocalFailure.CLOUD:
+            yield ("on_local_failure",), "requests leave when the local tier is down"
+        if content.unrecorded_local:
+            yield ("unrecorded_local",), "answers are given that no record tells of"
+
+    def _unreachable(self) -> Iterator[Problem]:
+        """Conditions that no finding of a recognizer can meet."""
+        best: dict[str, float] = {}
+        for _, loaded in self._files:
+            for one in loaded.recognizers():
+                best[one.entity] = max(best.get(one.entity, 0.0), one.max_score)
+        for _, key, index, rule in self._own_rules():
+            whens: list[tuple[Place, Condition]] = [((key, index, "when"), rule.when)]
+            whens += [
+                ((key, index, "when", "all_of", n), part) for n, part in enumerate(rule.when.all_of)
+            ]
+            for place, when in whens:
+                for entity in () if when.categories else when.entities:
+                    if entity not in ENTITIES and best.get(entity, 1.0) < when.min_score:
+                        text = f"no recognizer of {entity} reaches {when.min_score:g}"
+                        fix = f"ask for {best[entity]:g} at the most"
+                        yield self._at((*place, "min_score"), "RF404", text, fix)
 
     def _destinations(self) -> Iterator[Problem]:
         for index, destination in enumerate(self._content.destinations):
@@ -223,26 +281,19 @@ class _Advice:
                 place: Place = ("destinations", index, "transfer", "training")
                 yield self._at(place, "RF601", text, "agree on `training: false`", note=True)
 
+    def _record(self) -> Iterator[Problem]:
+        days = self._content.record.retention_days
+        if days is not None and days < SHORTEST_RETENTION:
+            text = f"records are removed after {days} days; logs of high-risk uses are kept longer"
+            fix = f"keep them for {SHORTEST_RETENTION} days, unless you know that you may not"
+            yield self._at(("record", "retention_days"), "RF701", text, fix, note=True)
+
 
 def _is_free(case: Case, default: Action | None) -> bool:
     return case.expect.action is (default or Action.BLOCK) and case.expect.rule in (None, DEFAULT)
 
 
-def _shadows(other: Rule, file_scope: Scope, rule: Rule) -> bool:
-    """Whether ``other`` matches whatever ``rule`` matches, and is stricter, or comes first."""
-    if other.action.strictness < rule.action.strictness or other.id == rule.id:
-        return False
-    if other.action is rule.action and not _is_wider(other, rule):
-        return False
-    return file_scope == Scope() and covers(other, rule)
-
-
-def _is_wider(other: Rule, rule: Rule) -> bool:
-    """Of two rules that cover each other, the one by name is kept."""
-    return not covers(rule, other) or other.id < rule.id
-
-
-def covers(other: Rule, rule: Rule) -> bool:
+def covers(other: Rule, rule: Rule, entities: Mapping[str, Category]) -> bool:
     """Whether each request that ``rule`` matches is matched by ``other`` too; false if unsure."""
     mine, theirs = rule.when, other.when
     for key in Scope.model_fields:
@@ -252,8 +303,10 @@ def covers(other: Rule, rule: Rule) -> bool:
         return True
     if theirs.all_of or not theirs.counts_findings or not mine.counts_findings:
         return theirs == mine
+    known = [entity for entity in mine.entities if entity in entities]
     return (
-        set(mine.entities) <= set(theirs.entities) | _members(theirs.categories)
+        len(known) == len(mine.entities)
+        and all(e in theirs.entities or entities[e] in theirs.categories for e in known)
         and set(mine.categories) <= set(theirs.categories)
         and mine.min_score >= theirs.min_score
         and mine.min_count >= theirs.min_count
@@ -262,12 +315,6 @@ def covers(other: Rule, rule: Rule) -> bool:
         and _any_or_within(mine.languages, theirs.languages)
         and _any_or_within(mine.unscannable, theirs.unscannable)
     )
-
-
-def _members(categories: tuple[Any, ...]) -> set[str]:
-    from proxy.inspection.entities import ENTITIES
-
-    return {entity for entity, category in ENTITIES.items() if category in categories}
 
 
 def _any_or_within(mine: tuple[Any, ...], theirs: tuple[Any, ...]) -> bool:

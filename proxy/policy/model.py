@@ -7,24 +7,39 @@ Joining never loosens: rules add up, the strictest default holds, and what opens
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Final
+from functools import cached_property, lru_cache
+from typing import Any, Final, Literal
 
 import re2
 
 from proxy.inspection.entities import ENTITIES, PUBLIC_NAMES
+from proxy.inspection.linear import compile_linear
+from proxy.inspection.recognizers import Recognizer, Recognizers
 from proxy.policy.language import (
     Condition,
     DestinationPolicy,
     ExceptionPolicy,
     PolicyFile,
+    RecognizerPolicy,
+    RecordPolicy,
     Rule,
     Scope,
     Valid,
 )
-from proxy.types import Action, Destination, Role, RuleRef, Transfer, UnscannableReason
+from proxy.policy.termfiles import TermFile
+from proxy.types import (
+    Action,
+    AnswerScan,
+    Category,
+    Destination,
+    MaskWith,
+    Role,
+    RuleRef,
+    Transfer,
+    UnscannableReason,
+)
 
 __all__ = ["Policy", "PolicyFile", "Rule"]
 
@@ -40,6 +55,9 @@ BUILT_IN: Final = frozenset(
     {DEFAULT, UNSCANNABLE, TIMEOUT, DERIVED, OUT_OF_SCOPE, NOT_VALID, UNKNOWN_ENTITY}
 )
 
+#: Callers whose rules are remembered.
+MAX_CALLERS: Final = 1024
+
 #: Order of a caller's values: `Scope`'s fields.
 SCOPE_KEYS: Final = tuple(Scope.model_fields)
 
@@ -52,10 +70,17 @@ class LoadedFile:
     content: PolicyFile
     lines: Mapping[tuple[str | int, ...], tuple[int, int]]
     """From a path of keys to (line, column), both from 1."""
+    term_files: tuple[TermFile, ...] = field(default=(), repr=False)
 
     def ref(self, id_: str, *path: str | int) -> RuleRef:
         """Reference to the part at ``path``."""
         return RuleRef(id_, self.name, self.lines.get(path, (1, 1))[0])
+
+    def recognizers(self) -> Iterator[Recognizer]:
+        """What this file recognizes, as the detectors take it."""
+        words = {file.name: file.terms for file in self.term_files}
+        for given in self.content.recognizers:
+            yield _recognizer(given, words.get(given.terms_file or "", ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +110,21 @@ class ScopeMatcher:
 
 
 @dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The entities that a policy may name. With ``pin``, a public figure counts as a person."""
+
+    entities: Mapping[str, Category]
+    public_figures: str
+
+    def spelled_out(self, names: Iterable[str], categories: Sequence[Category]) -> frozenset[str]:
+        """``names`` and the entities of ``categories``."""
+        wanted = {*names, *(e for e, category in self.entities.items() if category in categories)}
+        if self.public_figures == "pin" and "PERSON" in wanted:
+            wanted |= PUBLIC_NAMES
+        return frozenset(wanted)
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledCondition:
     """A `Condition` with its categories spelled out; ``roles`` and ``paths``: None is any."""
 
@@ -98,16 +138,12 @@ class CompiledCondition:
     """Whether the best score of each entity is enough to tell."""
 
     @classmethod
-    def of(cls, condition: Condition, public_figures: str) -> CompiledCondition:
-        """Compile ``condition``; with ``pin``, a public figure counts as a person."""
-        wanted = set(condition.entities) | {
-            entity for entity, category in ENTITIES.items() if category in condition.categories
-        }
-        if public_figures == "pin" and "PERSON" in wanted:
-            wanted |= PUBLIC_NAMES
+    def of(cls, condition: Condition, vocabulary: Vocabulary) -> CompiledCondition:
+        """Compile ``condition``."""
+        wanted = vocabulary.spelled_out(condition.entities, condition.categories)
         paths = tuple(path_pattern(path) for path in condition.paths)
         return cls(
-            frozenset(wanted),
+            wanted,
             condition.min_score,
             condition.min_count,
             frozenset(condition.roles) or None,
@@ -133,6 +169,7 @@ class CompiledRule:
 
     ref: RuleRef
     action: Action
+    mask_with: MaskWith
     message: str | None
     is_floor: bool
     scope: ScopeMatcher
@@ -153,6 +190,25 @@ class Fallback:
     valid: tuple[Valid, ...]
     on_unscannable: Action
     on_detector_timeout: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """An entry of the allow-list; terms and domains are folded."""
+
+    kind: Literal["term", "domain", "pattern"]
+    value: str
+    until: dt.date
+    pattern: Any = field(default=None, compare=False, repr=False)
+
+    def covers(self, text: str, *, is_address: bool) -> bool:
+        """Whether a found text is what the entry names, to the letter."""
+        if self.kind == "pattern":
+            return bool(self.pattern.fullmatch(text))
+        folded = text.casefold()
+        if self.kind == "domain":
+            return is_address and folded.rpartition("@")[2] == self.value
+        return folded == self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +235,21 @@ class Policy:
     files: tuple[LoadedFile, ...] = field(repr=False)
 
     @cached_property
+    def recognizers(self) -> Recognizers:
+        """What all files recognize; none takes away what another one finds."""
+        return Recognizers.of(r for loaded in self.files for r in loaded.recognizers())
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The entities of the detectors and of all recognizers, with their categories."""
+        own = {r.entity: r.category for r in self.recognizers.all}
+        return Vocabulary({**own, **ENTITIES}, self.content.public_figures or "pin")
+
+    @cached_property
     def rules(self) -> tuple[CompiledRule, ...]:
         """All rules, the strictest first; within an action by place."""
-        figures = self.content.public_figures or "pin"
         compiled = [
-            self._compile(loaded, rule, (key, index), figures)
+            self._compile(loaded, rule, (key, index))
             for loaded in self.files
             for key in ("floors", "rules")
             for index, rule in enumerate(getattr(loaded.content, key))
@@ -200,6 +266,16 @@ class Policy:
             for entity in rule.conditions[0].entities if rule.conditions else ():
                 found.setdefault(entity, []).append(position)
         return {entity: tuple(positions) for entity, positions in found.items()}
+
+    @cached_property
+    def for_caller(self) -> Callable[[tuple[str, ...]], frozenset[int]]:
+        """Positions of the rules whose scope a caller is in; remembered, as callers come again."""
+
+        @lru_cache(MAX_CALLERS)
+        def positions(who: tuple[str, ...]) -> frozenset[int]:
+            return frozenset(i for i, rule in enumerate(self.rules) if rule.scope.matches(who))
+
+        return positions
 
     @cached_property
     def general(self) -> tuple[int, ...]:
@@ -221,38 +297,50 @@ class Policy:
         )
 
     @cached_property
-    def destinations(self) -> tuple[OpenDestination, ...]:
-        """Every destination, and which requests it is open to."""
-        figures = self.content.public_figures or "pin"
-        return tuple(_open(destination, figures) for destination in self.content.destinations)
+    def scan(self) -> AnswerScan | None:
+        """How the answers of a cloud are inspected."""
+        given = self.content.responses
+        if given is None:
+            return None
+        wanted = self.vocabulary.spelled_out(given.entities, given.categories)
+        return AnswerScan(given.scan, wanted, given.min_score)
 
     @cached_property
-    def allowed(self) -> tuple[tuple[str, bool, dt.date], ...]:
-        """The allow-list: (folded text, whether it is a domain, last day)."""
+    def destinations(self) -> tuple[OpenDestination, ...]:
+        """Every destination, and which requests it is open to."""
+        return tuple(_open(one, self.vocabulary) for one in self.content.destinations)
+
+    @cached_property
+    def allowed(self) -> tuple[Allowed, ...]:
+        """The allow-list."""
         given = self.files[0].content.allow_list
         return (
-            *((term.value.casefold(), False, term.until) for term in given.terms),
-            *((domain.value.casefold(), True, domain.until) for domain in given.domains),
+            *(Allowed("term", one.value.casefold(), one.until) for one in given.terms),
+            *(Allowed("domain", one.value.casefold(), one.until) for one in given.domains),
+            *(
+                Allowed("pattern", one.value, one.until, compile_linear(one.value))
+                for one in given.patterns
+            ),
         )
 
     def compiled(self) -> Policy:
         """This policy, with all its compiled parts made."""
         _ = self.rules, self.by_entity, self.general, self.fallback, self.destinations, self.allowed
+        _ = self.recognizers.version, self.for_caller
         return self
 
-    def _compile(
-        self, loaded: LoadedFile, rule: Rule, path: tuple[str, int], figures: str
-    ) -> CompiledRule:
+    def _compile(self, loaded: LoadedFile, rule: Rule, path: tuple[str, int]) -> CompiledRule:
         when = rule.when
         conditions = [*([when] if when.counts_findings else []), *when.all_of]
         is_floor = path[0] == "floors"
         return CompiledRule(
             ref=loaded.ref(rule.id, *path),
             action=rule.action,
+            mask_with=rule.mask_with,
             message=rule.message,
             is_floor=is_floor,
             scope=ScopeMatcher.of(loaded.content.scope, rule.scope),
-            conditions=tuple(CompiledCondition.of(part, figures) for part in conditions),
+            conditions=tuple(CompiledCondition.of(part, self.vocabulary) for part in conditions),
             languages=frozenset(when.languages),
             unscannable=frozenset(when.unscannable),
             exceptions=() if is_floor else self._exceptions(rule.id),
@@ -281,10 +369,18 @@ def join(files: Sequence[LoadedFile]) -> PolicyFile:
             "on_unscannable": _strictest(content.on_unscannable for content in contents),
             "on_detector_timeout": _strictest(content.on_detector_timeout for content in contents),
             "public_figures": "pin" if not figures or "pin" in figures else "allow",
+            "record": _longest(contents),
+            "recognizers": tuple(r for content in contents for r in content.recognizers),
             "floors": tuple(_all(contents, "floors")),
             "rules": tuple(_all(contents, "rules")),
         }
     )
+
+
+def _longest(contents: Sequence[PolicyFile]) -> RecordPolicy:
+    """How the record is kept: no file shortens what another asks for."""
+    days = [content.record.retention_days for content in contents if content.record.retention_days]
+    return RecordPolicy(retention_days=max(days, default=None))
 
 
 def path_pattern(glob: str) -> Any:
@@ -306,13 +402,25 @@ def _exception(root: LoadedFile, given: ExceptionPolicy, index: int) -> Compiled
     return CompiledException(ref, given.to, ScopeMatcher.of(given.scope), given.until)
 
 
-def _open(given: DestinationPolicy, figures: str) -> OpenDestination:
+def _recognizer(given: RecognizerPolicy, words: tuple[str, ...]) -> Recognizer:
+    context = given.context
+    return Recognizer(
+        given.entity,
+        given.category,
+        given.score,
+        pattern=given.pattern,
+        terms=tuple(sorted({*given.terms, *words})),
+        context_words=tuple(sorted(set(context.words))) if context else (),
+        context_window=context.window if context else 0,
+        context_boost=context.boost if context else 0.0,
+        check=given.check,
+        languages=tuple(sorted(set(given.languages))),
+    )
+
+
+def _open(given: DestinationPolicy, vocabulary: Vocabulary) -> OpenDestination:
     only = given.only_for
-    absent = set(only.entities_absent) | {
-        entity for entity, category in ENTITIES.items() if category in only.categories_absent
-    }
-    if figures == "pin" and "PERSON" in absent:
-        absent |= PUBLIC_NAMES
+    absent = vocabulary.spelled_out(only.entities_absent, only.categories_absent)
     transfer = given.transfer
     destination = Destination(
         id=given.id,
@@ -328,4 +436,4 @@ def _open(given: DestinationPolicy, figures: str) -> OpenDestination:
             training=transfer.training,
         ),
     )
-    return OpenDestination(destination, ScopeMatcher.of(only.scope), frozenset(absent))
+    return OpenDestination(destination, ScopeMatcher.of(only.scope), absent)

@@ -98,7 +98,7 @@ def parse_document(path: Path, raw: bytes) -> Document:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
         problem = f"{path}:1:1: not YAML in UTF-8, or nested too deeply"
     if not problem and not isinstance(members, dict):
-        problem = f"{path}:1:1: a policy is a mapping of keys"
+        problem = f"{path}:1:1: must be a mapping of keys"
     if problem or not isinstance(members, dict):
         raise PolicyError(problem)
     return Document(path, members, raw, places)

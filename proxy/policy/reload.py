@@ -13,11 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from proxy.errors import PolicyError
+from proxy.policy.approval import Approval, Approved
 from proxy.policy.cases import failing_cases
 from proxy.policy.model import Policy
+from proxy.policy.refusal import PolicyRefused, Rejection
 from proxy.policy.source import FilePolicySource
+
+#: Kinds of files that a policy is made of.
+_PARTS: Final = frozenset({".yaml", ".txt"})
 
 #: What of a file tells that it changed: device, inode, size, times of change in ns.
 Stamp = tuple[int, ...]
@@ -30,14 +36,6 @@ class Verdict(StrEnum):
     REJECTED = "policy.rejected"
 
 
-class Rejection(StrEnum):
-    """Why a new version was not taken."""
-
-    UNUSABLE = "unusable"
-    OLDER_REVISION = "older_revision"
-    TESTS_FAILED = "tests_failed"
-
-
 @dataclass(frozen=True, slots=True)
 class Reload:
     """What came of a new version. ``problem`` speaks of policy files, never of a request."""
@@ -47,17 +45,25 @@ class Reload:
     revision: int
     reason: Rejection | None = None
     problem: str = ""
+    approved: Approved | None = None
+    retention_days: int | None = None
 
 
 class PolicyKeeper:
     """The policy in force; `current` is safe to call from any thread."""
 
-    def __init__(self, path: Path, on_reload: Callable[[Reload], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_reload: Callable[[Reload], None] = lambda _: None,
+        approval: Approval | None = None,
+    ) -> None:
         """Load the policy at ``path``.
 
         Args:
             path: the policy file.
             on_reload: told of each new version, taken or not; for log, metric and record.
+            approval: asked for the signatures that a version needs; None: it needs none.
 
         Raises:
             PolicyError: it cannot be used; there is no last good one, so nothing starts.
@@ -66,8 +72,10 @@ class PolicyKeeper:
         self._on_reload = on_reload
         self._lock = threading.Lock()
         # Taken before the files are read: a change while they are read shows at the next check.
-        self._stamps = _stamps(path, ())
+        self._approval = approval
+        self._stamps = self._stamps_now()
         self._policy = _load(path)
+        self.approved = approval.approve(self._policy, path, None) if approval else None
         self._rejected: str | None = None
 
     def current(self) -> Policy:
@@ -82,7 +90,7 @@ class PolicyKeeper:
     def check(self) -> Reload | None:
         """Take the new version if the files changed; None if they did not."""
         with self._lock:
-            stamps = _stamps(self._path, self._names())
+            stamps = self._stamps_now()
             if stamps == self._stamps:
                 return None
             self._stamps = stamps
@@ -100,48 +108,64 @@ class PolicyKeeper:
             except Exception:  # noqa: BLE001 - the boundary: a callback that fails must not end the watch
                 self._rejected = self._rejected or "the callback for a new version failed"
 
-    def _names(self) -> tuple[str, ...]:
-        return tuple(loaded.name for loaded in self._policy.files)
+    def _stamps_now(self) -> tuple[Stamp, ...]:
+        watched = self._approval.watched(self._path) if self._approval else ()
+        return (*_stamps(self._path), *(_stamp(file) for file in watched))
 
     def _take(self) -> Reload | None:
         problem, reason, found = "", Rejection.UNUSABLE, None
+        force, approved = self._policy, None
         try:
             found = _load(self._path)
-        except _TestsFailed as error:
-            problem, reason = error.public_message, Rejection.TESTS_FAILED
+            approved = self._approve(found)
+        except PolicyRefused as error:
+            problem, reason, found = error.public_message, error.reason, None
         except PolicyError as error:
             problem = error.public_message
         except Exception as error:  # noqa: BLE001 - the boundary: whatever a file does, the last good policy stays
-            problem = f"{self._path}: cannot be read ({type(error).__name__})"
-        force = self._policy
-        if found is not None and found.content.revision < force.content.revision:
-            reason = Rejection.OLDER_REVISION
-            problem = f"revision {found.content.revision} is older than {force.content.revision}"
-            found = None
+            problem, found = f"{self._path}: cannot be read ({type(error).__name__})", None
         if found is None:
             self._rejected = problem
             return Reload(Verdict.REJECTED, force.digest, force.content.revision, reason, problem)
         changed = found.digest != force.digest or self._rejected is not None
         self._rejected = None
-        self._policy = found
-        return Reload(Verdict.LOADED, found.digest, found.content.revision) if changed else None
+        self._policy, self.approved = found, approved
+        loaded = Reload(
+            *(Verdict.LOADED, found.digest, found.content.revision),
+            approved=approved,
+            retention_days=found.content.record.retention_days,
+        )
+        return loaded if changed else None
 
-
-class _TestsFailed(PolicyError):
-    """A test inside the file fails."""
+    def _approve(self, found: Policy) -> Approved | None:
+        """Whether ``found`` may follow the version in force; PolicyRefused if not."""
+        before = self._policy.content.revision
+        if found.content.revision < before:
+            raise PolicyRefused(
+                Rejection.OLDER_REVISION,
+                f"revision {found.content.revision} is older than {before}",
+            )
+        if self._approval is None:
+            return None
+        return self._approval.approve(found, self._path, self._policy)
 
 
 def _load(path: Path) -> Policy:
     policy = FilePolicySource(path).load()
     failed = failing_cases(policy)
     if failed:
-        raise _TestsFailed(f"{path}: tests fail: {', '.join(failed)}")
+        raise PolicyRefused(Rejection.TESTS_FAILED, f"{path}: tests fail: {', '.join(failed)}")
     return policy
 
 
-def _stamps(path: Path, names: tuple[str, ...]) -> tuple[Stamp, ...]:
-    """The stamps of the files of a policy; one that is gone has none."""
-    return tuple(_stamp(file) for file in (path, *(path.parent / name for name in names)))
+def _stamps(path: Path) -> tuple[Stamp, ...]:
+    """The stamps of all files that a policy at ``path`` may be made of; one that is gone has none.
+
+    All of the folder: a version that was refused for a file that is not there yet is tried again
+    when it comes.
+    """
+    parts = [file for file in path.parent.glob("*") if file.suffix in _PARTS]
+    return tuple(_stamp(file) for file in (path, *sorted(parts)))
 
 
 def _stamp(path: Path) -> Stamp:

@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from audit.segments import chain_lines
 from proxy.inspection.entities import ENTITIES
+from proxy.inspection.recognizers import CUSTOM
 from proxy.policy.decide import Context, decide
 from proxy.policy.model import SCOPE_KEYS, Policy
 from proxy.types import (
@@ -31,6 +33,8 @@ from proxy.types import (
     UnscannableReason,
 )
 
+_FROM_A_RECORD: Final = "read from a record: it has the best score of each entity, and no places"
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -44,16 +48,21 @@ class Change:
 
 def read_decisions(ledger: Path) -> Iterator[dict[str, Any]]:
     """The decision records of a ledger folder, or of one file of it."""
-    paths = sorted(ledger.rglob("*.jsonl")) if ledger.is_dir() else [ledger]
-    for path in paths:
-        with path.open("rb") as lines:
-            for line in lines:
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    continue  # a torn last line; `audit verify` is there to tell of tampering
-                if isinstance(record, dict) and record.get("kind") == "decision":
-                    yield record
+    for line in _lines(ledger):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue  # a torn last line; `audit verify` is there to tell of tampering
+        if isinstance(record, dict) and record.get("kind") == "decision":
+            yield record
+
+
+def _lines(ledger: Path) -> Iterator[bytes]:
+    if ledger.is_dir():
+        for folder in (ledger, *sorted(path for path in ledger.rglob("*") if path.is_dir())):
+            yield from chain_lines(folder)
+    else:
+        yield from ledger.read_bytes().split(b"\n")
 
 
 def replay(records: Iterable[dict[str, Any]], policy: Policy, now: dt.datetime) -> list[Change]:
@@ -69,23 +78,77 @@ def replay(records: Iterable[dict[str, Any]], policy: Policy, now: dt.datetime) 
 def decide_record(record: dict[str, Any], policy: Policy, now: dt.datetime) -> Action | None:
     """What ``policy`` says to a recorded request; None where the record does not tell."""
     try:
-        caller = Caller(
-            *(str(record["caller"][k]) for k in ("app", "team", "environment", "key_id"))
-        )
-        context = Context(caller, str(record["api_route"]), "", now)
-        readings = [_reading(record, strict=strict) for strict in (True, False)]
-        derived = record["routing"]["derived_from"]
-    except (KeyError, TypeError, ValueError):
+        context, readings, derived = _request_of(record, now)
+        recognized = record["detectors"].get(CUSTOM, "")
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
     if _asks_for_a_model(policy):
         return None
-    if policy.allowed:
+    if recognized != policy.recognizers.version:
+        readings = _with_any_of(policy, readings[0])
+    elif policy.allowed:
         readings.append(replace(readings[0], findings=()))
     actions = {
         decide(policy, context, reading, decision_id="replay", derived_from=derived).action
         for reading in readings
     }
     return actions.pop() if len(actions) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A recorded request at its strictest, as far as its record tells."""
+
+    context: Context
+    inspection: Inspection
+    derived_from: str | None
+    digest: str
+    notes: tuple[str, ...]
+
+
+def recorded(ledger: Path, decision_id: str, now: dt.datetime) -> Recorded:
+    """The recorded decision ``decision_id`` of a ledger.
+
+    Raises:
+        LookupError: there is none, or its record does not tell enough.
+    """
+    for record in read_decisions(ledger):
+        if record.get("decision_id") == decision_id:
+            try:
+                context, readings, derived = _request_of(record, now)
+                digest = str(record["policy"]["digest"])
+            except (KeyError, TypeError, ValueError):
+                break
+            return Recorded(context, readings[0], derived, digest, (_FROM_A_RECORD,))
+    raise LookupError("no such decision")
+
+
+def _request_of(
+    record: dict[str, Any], now: dt.datetime
+) -> tuple[Context, list[Inspection], str | None]:
+    """Who asked for what: the request at its strictest and at its loosest, and its origin.
+
+    Raises:
+        KeyError, TypeError, ValueError: the record does not tell.
+    """
+    caller = Caller(*(str(record["caller"][k]) for k in ("app", "team", "environment", "key_id")))
+    context = Context(caller, str(record["api_route"]), "", now)
+    readings = [_reading(record, strict=strict) for strict in (True, False)]
+    return context, readings, record["routing"]["derived_from"]
+
+
+def _with_any_of(policy: Policy, reading: Inspection) -> list[Inspection]:
+    """The request with all that the recognizers may find in it, and with nothing found.
+
+    It was read without them, or with others, so that nobody knows what they make of it.
+    """
+    known = policy.vocabulary.entities
+    most = max((c.min_count for rule in policy.rules for c in rule.conditions), default=1)
+    found = [finding for finding in reading.findings if finding.entity in known]
+    for one in policy.recognizers.all:
+        more = Finding(one.entity, one.category, len(found), 0, 0, one.max_score, CUSTOM)
+        found += [more] * most
+    return [replace(reading, findings=tuple(found)), replace(reading, findings=())]
 
 
 def _asks_for_a_model(policy: Policy) -> bool:
@@ -109,7 +172,7 @@ def _reading(record: dict[str, Any], *, strict: bool) -> Inspection:
             score = best if strict or number == 0 else 0.0
             findings.append(Finding(entity, category, index, 0, 0, score, "record"))
             if not strict:
-                role = Role(roles[0]) if len(roles) == 1 else Role.NONE
+                role = Role(roles[0]["role"]) if len(roles) == 1 else Role.NONE
                 segments.append(Segment(index, "", role, Origin.VALUE, text=""))
     unscannable = tuple(
         Unscannable(0, UnscannableReason(reason)) for reason in record["coverage"]["unscannable"]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from proxy.errors import PolicyError
+from proxy.policy.faults import faults_of
 from proxy.policy.language import PolicyFile
 from proxy.policy.model import LoadedFile, Policy, join
-from proxy.policy.problems import Problem, faults_of, read_content
-from proxy.policy.reader import Document, read_document
+from proxy.policy.problems import Problem, read_content
+from proxy.policy.reader import Document, Place, read_document
+from proxy.policy.termfiles import TermFile, read_term_files
 
 MAX_FILES = 64
 
@@ -47,18 +49,26 @@ class FilePolicySource:
                 contents.append(content)
         _refuse(problems)
         files = [
-            (document.path, LoadedFile(document.path.name, content, document.places))
+            (document.path, loaded_file(document, content, document.places))
             for document, content in zip(documents, contents, strict=True)
         ]
         _refuse(list(faults_of(files)))
         loaded = tuple(file for _, file in files)
         return Policy(
             file=self._path.name,
-            digest=digest_of(documents),
+            digest=digest_of(documents, [one for file in loaded for one in file.term_files]),
             loaded_at=datetime.now(UTC),
             content=join(loaded),
             files=loaded,
         ).compiled()
+
+
+def loaded_file(
+    document: Document, content: PolicyFile, places: Mapping[Place, tuple[int, int]]
+) -> LoadedFile:
+    """The file with the word lists it names, which may have problems of their own."""
+    term_files = read_term_files(document.path.parent, content)
+    return LoadedFile(document.path.name, content, places, term_files)
 
 
 def read_documents(path: Path) -> tuple[Document, ...]:
@@ -103,14 +113,15 @@ def _included(document: Document) -> list[str]:
     ]
 
 
-def digest_of(documents: Sequence[Document]) -> str:
+def digest_of(documents: Sequence[Document], term_files: Sequence[TermFile] = ()) -> str:
     """``sha256:`` and a digest over names and bytes; of a single file, over its bytes alone."""
-    if len(documents) == 1:
-        return f"sha256:{hashlib.sha256(documents[0].raw).hexdigest()}"
+    parts = [(document.path.name, document.raw) for document in documents]
+    parts += sorted({(file.name, file.raw) for file in term_files})
+    if len(parts) == 1:
+        return f"sha256:{hashlib.sha256(parts[0][1]).hexdigest()}"
     digest = hashlib.sha256()
-    for document in documents:
-        inner = hashlib.sha256(document.raw).hexdigest()
-        digest.update(f"{document.path.name}\n{inner}\n".encode())
+    for name, raw in parts:
+        digest.update(f"{name}\n{hashlib.sha256(raw).hexdigest()}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 

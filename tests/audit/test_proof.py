@@ -17,7 +17,8 @@ from audit.cli import app
 from audit.errors import AuditError
 from audit.note import public_bytes, sign, verifier_key
 from audit.proof import Proof, prove_record
-from audit.replay import WAL, chain_lines
+from audit.replay import WAL
+from audit.segments import chain_lines
 from audit.verify import verify
 from tests.audit.test_ledger import ORIGIN, abandon, an_intent, open_ledger
 from tests.audit.test_tampering import _fill

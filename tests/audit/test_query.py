@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,13 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 from audit.cli import app
-from audit.query import SHOWN, Filter, query
+from audit.query import SHOWN, UNINSPECTED_SHOWN, Filter, query, uninspected_egress
 from audit.record import (
     CallerRecord,
     CoverageRecord,
     DecisionRecord,
     EntityRecord,
     PolicyRecord,
+    RoleRecord,
     RoutingRecord,
     RuleRecord,
 )
@@ -35,7 +37,7 @@ def a_decision(app_name: str, entity: str, route: str) -> DecisionRecord:
         coverage=CoverageRecord(1, 1, 0, ()),
         languages=("en",),
         detectors=(("names", "1"),),
-        entities=(EntityRecord(entity, "identity", 2, 0.9, ("user",)),),
+        entities=(EntityRecord(entity, "identity", 2, 0.9, (RoleRecord("user", 2, 0.9),)),),
         routing=RoutingRecord(
             route, "pinned", False, "mean_logprob", -0.5, -0.6, None, (), None
         ),
@@ -66,6 +68,8 @@ def test_finds_by_each_member(ledger: Path) -> None:
     assert num(category="identity", route="cloud") == 1
     assert num(rule="people-stay", action="allow", team="blue") == 3
     assert num(destination="eu") == 1
+    (outcome,) = query(ledger, Filter(kind="egress.outcome"))
+    assert outcome["cost_usd"] == 0.0002
     assert num(app="nobody") == 0
     assert num(app="x' OR '1'='1") == 0
 
@@ -111,6 +115,40 @@ def test_the_command_refuses_what_it_does_not_know(ledger: Path, where: str) -> 
     done = CliRunner().invoke(app, ["query", str(ledger), "--where", where])
     assert done.exit_code == 2
     assert "name=value" in done.stderr
+
+
+async def an_egress(folder: Path, coverage: CoverageRecord | None) -> Path:
+    """A ledger with one egress whose decision says this of its coverage; None: no decision."""
+    made = open_ledger(folder)
+    if coverage is not None:
+        await made.decision(replace(a_decision("a", "PERSON", "cloud"), coverage=coverage))
+    await made.outcome(an_outcome(await made.intent(an_intent(), b"body", ORIGIN)))
+    await made.close()
+    return folder / "ledger"
+
+
+@pytest.mark.parametrize(
+    ("coverage", "why"),
+    [
+        (CoverageRecord(3, 2, 1, ()), None),
+        (CoverageRecord(3, 2, 0, (("image", 1),)), "image"),
+        (CoverageRecord(3, 2, 0, ()), "the coverage does not add up"),
+        (None, "no decision on record"),
+    ],
+    ids=["whole", "unscannable", "unsound", "undecided"],
+)
+async def test_tells_every_egress_that_was_not_inspected_to_its_last_string(
+    tmp_path: Path, coverage: CoverageRecord | None, why: str | None
+) -> None:
+    ledger = await an_egress(tmp_path, coverage)
+    found = [] if why is None else [why]
+    assert [row["why"] for row in uninspected_egress(ledger, Filter())] == found
+    done = CliRunner().invoke(app, ["query", str(ledger), "--uninspected-egress"])
+    assert f"uninspected egress = {len(found)}" in done.stdout
+    assert done.exit_code == len(found)
+    form = ["--format", "csv", "--until", "2020-01-01"]
+    earlier = CliRunner().invoke(app, ["query", str(ledger), "--uninspected-egress", *form])
+    assert (earlier.exit_code, earlier.stdout) == (0, ",".join(UNINSPECTED_SHOWN) + "\n")
 
 
 def test_no_ledger_is_exit_code_2(tmp_path: Path) -> None:

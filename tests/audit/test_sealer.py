@@ -16,6 +16,7 @@ from audit.ledger import Ledger
 from audit.note import BadNote, read_verifier_key, sign, signed_text
 from audit.replay import edge_at, stored_heads
 from audit.sealer import Sealer
+from audit.stores.files import FileStore
 from audit.verify import verify
 from tests.audit.test_ledger import ORIGIN, abandon, an_intent, kinds_of, open_ledger
 
@@ -45,7 +46,7 @@ async def test_a_key_signs_for_a_day_and_is_erased(tmp_path: Path) -> None:
     ledger = await a_closed_ledger(tmp_path)
     days = [datetime.now(UTC) + timedelta(days=number) for number in (1, 1, 2)]
     clock = iter(days)
-    sealer = Sealer(ledger, tmp_path / "keys", "ringfence/egress", lambda: next(clock))
+    sealer = Sealer(FileStore(ledger, tmp_path / "keys"), "ringfence/egress", lambda: next(clock))
     for _ in days:
         sealer.seal([])
     assert [path.name for path in (tmp_path / "keys").glob("seal-*")] == ["seal-000002.key"]
@@ -58,8 +59,8 @@ async def test_todays_key_cannot_sign_yesterdays_checkpoint(tmp_path: Path) -> N
 
     ledger = await a_closed_ledger(tmp_path)
     name, tomorrow = "ringfence/egress", datetime.now(UTC) + timedelta(days=1)
-    Sealer(ledger, tmp_path / "keys", name, lambda: tomorrow).seal([])
-    signer = signer_for(ledger, tmp_path / "keys", name, (f"{tomorrow:%Y-%m-%d}", 99))
+    Sealer(FileStore(ledger, tmp_path / "keys"), name, lambda: tomorrow).seal([])
+    signer = signer_for(FileStore(ledger, tmp_path / "keys"), name, (f"{tomorrow:%Y-%m-%d}", 99))
     path = head_path(ledger, 0)
     path.write_bytes(sign(read_head(text_of(path.read_bytes())).text(), name, signer.key))
     assert not verify(ledger).is_sound
@@ -68,7 +69,7 @@ async def test_todays_key_cannot_sign_yesterdays_checkpoint(tmp_path: Path) -> N
 async def test_a_clock_set_back_a_day_raises_no_alarm(tmp_path: Path) -> None:
     ledger = await a_closed_ledger(tmp_path)
     yesterday = datetime.now(UTC) - timedelta(days=1)
-    Sealer(ledger, tmp_path / "keys", "ringfence/egress", lambda: yesterday).seal([])
+    Sealer(FileStore(ledger, tmp_path / "keys"), "ringfence/egress", lambda: yesterday).seal([])
     assert verify(ledger).is_sound
 
 
@@ -97,7 +98,7 @@ async def test_finds_the_tree_again_without_its_hint(tmp_path: Path) -> None:
         await a_closed_ledger(tmp_path)
         assert verify(ledger).is_sound
     head = list(stored_heads(ledger))[-1]
-    assert edge_at(ledger, head) is not None
+    assert edge_at(FileStore(ledger, tmp_path / "keys"), head) is not None
 
 
 def test_starts_at_one_moment_adopt_a_lost_chain_once(tmp_path: Path) -> None:

@@ -172,10 +172,8 @@ def test_an_error_in_mid_stream_is_raised(client: openai.OpenAI) -> None:
 
 def test_other_routes_are_not_found(client: openai.OpenAI) -> None:
     for call in (
-        lambda: client.embeddings.create(model="small", input="x"),
-        lambda: client.responses.create(model="small", input="x"),
-        lambda: client.completions.create(model="small", prompt="x"),
-        lambda: client.files.list(),
+        lambda: client.fine_tuning.jobs.list(),
+        lambda: client.vector_stores.list(),
     ):
         with pytest.raises(openai.NotFoundError) as caught:
             call()

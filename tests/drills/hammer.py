@@ -10,10 +10,16 @@ import asyncio
 import sys
 from pathlib import Path
 
+from audit.capture_keys import load_public_key
 from audit.ledger import Ledger
+from audit.stores.address import open_store
+from audit.vault import VAULT, Vault
 from tests.audit.test_ledger import ORIGIN, an_intent, an_outcome
 
 NUM_CALLERS = 4
+
+#: An auditor's public key of this name beside the ledger has every body captured.
+CAPTURE_KEY = "capture.pub"
 
 
 async def _call(ledger: Ledger, socket: str) -> None:
@@ -26,14 +32,17 @@ async def _call(ledger: Ledger, socket: str) -> None:
         await ledger.outcome(an_outcome(permit))
 
 
-async def _work(folder: Path, socket: str) -> None:
-    ledger = Ledger.open(folder / "ledger", keys_dir=folder / "keys", seal_every_s=0.02)
+async def _work(folder: Path, socket: str, url: str | None) -> None:
+    store = open_store(url, folder / "ledger", folder / "keys")
+    key = folder / CAPTURE_KEY
+    vault = Vault(folder / "ledger" / VAULT, load_public_key(key)) if key.exists() else None
+    ledger = Ledger.open_store(store, seal_every_s=0.02, vault=vault)
     await asyncio.gather(*(_call(ledger, socket) for _ in range(NUM_CALLERS)))
 
 
-def hammer(folder: str, socket: str) -> None:
-    """Never returns."""
-    asyncio.run(_work(Path(folder), socket))
+def hammer(folder: str, socket: str, url: str | None = None) -> None:
+    """Never returns. The ledger is in ``folder``, or in the database at ``url``."""
+    asyncio.run(_work(Path(folder), socket, url))
 
 
 if __name__ == "__main__":

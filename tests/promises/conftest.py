@@ -29,6 +29,10 @@ def proxy(
     _cloud: StandInCloud, local_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningProxy]:
     """A proxy in front of the stand-in."""
-    env = {"RINGFENCE_LOCAL_BASE_URL": local_url, "RINGFENCE_EXPOSE_ROUTE_HEADERS": "true"}
+    env = {
+        "RINGFENCE_LOCAL_BASE_URL": local_url,
+        "RINGFENCE_EXPOSE_ROUTE_HEADERS": "true",
+        "RINGFENCE_EXPOSE_METRICS": "true",
+    }
     with running_proxy(tmp_path_factory.mktemp("proxy"), _cloud.base_url, env) as running:
         yield running

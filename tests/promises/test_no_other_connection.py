@@ -47,10 +47,17 @@ def guard(trace: Path) -> tuple[str, ...]:
     return ("strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", str(trace), "-e", calls)
 
 
-def addresses(trace: Path) -> set[tuple[str, int]]:
-    """The internet addresses in a trace."""
-    found = (_ADDRESS.search(line) for line in trace.read_text().splitlines())
-    return {(m["v4"] or m["v6"], int(m["port"])) for m in found if m is not None}
+def addresses(trace: Path) -> dict[tuple[str, int], str]:
+    """The internet addresses in a trace, each with the call that used it first and what came then:
+    a question to a name server tells what was asked.
+    """
+    lines = trace.read_text().splitlines()
+    found: dict[tuple[str, int], str] = {}
+    for number, line in enumerate(lines):
+        if m := _ADDRESS.search(line):
+            place = (m["v4"] or m["v6"], int(m["port"]))
+            found.setdefault(place, "\n".join(lines[number : number + 4]))
+    return found
 
 
 def run(arguments: Sequence[str], trace: Path, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -68,7 +75,7 @@ def test_the_guard_sees_an_address_of_any_process(tmp_path: Path) -> None:
     child = "import socket; socket.socket().connect_ex(('127.0.0.2', 9))"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     run(["-c", parent], tmp_path / "trace")
-    assert addresses(tmp_path / "trace") == {("127.0.0.2", 9)}
+    assert set(addresses(tmp_path / "trace")) == {("127.0.0.2", 9)}
 
 
 def test_serving_connects_to_the_two_upstreams_only(tmp_path: Path) -> None:
@@ -82,7 +89,8 @@ def test_serving_connects_to_the_two_upstreams_only(tmp_path: Path) -> None:
                 body = {"model": "ringfence", "messages": [message], "max_tokens": 4}
                 assert proxy.post(json.dumps(body).encode()).status_code in (200, 400, 503)
         assert len(cloud.requests) == 1
-    assert addresses(trace) == {("127.0.0.1", local_port), ("127.0.0.1", cloud_port)}
+    used = addresses(trace)
+    assert set(used) == {("127.0.0.1", local_port), ("127.0.0.1", cloud_port)}, used
 
 
 def test_inspecting_connects_to_nobody(tmp_path: Path) -> None:
@@ -91,4 +99,4 @@ def test_inspecting_connects_to_nobody(tmp_path: Path) -> None:
     done = run(["-m", "proxy", "inspect", "--jsonl"], trace, lines)
     actions = [json.loads(line)["action"] for line in done.stdout.splitlines()]
     assert actions == ["local_only", "local_only", "local_only", "allow"]
-    assert addresses(trace) == set()
+    assert addresses(trace) == {}

@@ -134,6 +134,98 @@ def test_stays_home_wherever_the_secret_stands(
     assert response.headers.get("x-ringfence-route") != "cloud"
 
 
+#: Route and the bodies in which a secret stands, one for each place that the route has.
+OTHER_ROUTES: dict[str, tuple[str, dict[str, object]]] = {
+    "completions, prompt": ("/v1/completions", {"prompt": f"Write to {SECRET}."}),
+    "completions, one of many prompts": ("/v1/completions", {"prompt": [CLEAN, SECRET]}),
+    "completions, suffix": ("/v1/completions", {"prompt": CLEAN, "suffix": SECRET}),
+    "completions, stop": ("/v1/completions", {"prompt": CLEAN, "stop": [SECRET]}),
+    "completions, user": ("/v1/completions", {"prompt": CLEAN, "user": SECRET}),
+    "completions, unknown field": ("/v1/completions", {"prompt": CLEAN, "x": {"y": SECRET}}),
+    "completions, token ids": ("/v1/completions", {"prompt": [40, 41, 42]}),
+    "responses, input": ("/v1/responses", {"input": SECRET}),
+    "responses, instructions": ("/v1/responses", {"input": CLEAN, "instructions": SECRET}),
+    "responses, content part": (
+        "/v1/responses",
+        {"input": [{"role": "user", "content": [{"type": "input_text", "text": SECRET}]}]},
+    ),
+    "responses, call arguments": (
+        "/v1/responses",
+        {
+            "input": [
+                {
+                    "type": "function_call",
+                    "call_id": "c1",
+                    "name": "send",
+                    "arguments": json.dumps({"to": SECRET}),
+                },
+                {"type": "function_call_output", "call_id": "c1", "output": "sent"},
+            ]
+        },
+    ),
+    "responses, call output": (
+        "/v1/responses",
+        {"input": [{"type": "function_call_output", "call_id": "c1", "output": SECRET}]},
+    ),
+    "responses, reasoning": (
+        "/v1/responses",
+        {
+            "input": [
+                {"type": "reasoning", "summary": [{"type": "summary_text", "text": SECRET}]},
+                {"role": "user", "content": CLEAN},
+            ]
+        },
+    ),
+    "responses, image": (
+        "/v1/responses",
+        {
+            "input": [
+                {
+                    "role": "user",
+                    "content": [{"type": "input_image", "image_url": "https://example.com/a.png"}],
+                }
+            ]
+        },
+    ),
+    "responses, tool description": (
+        "/v1/responses",
+        {"input": CLEAN, "tools": [{"type": "function", "name": "f", "description": SECRET}]},
+    ),
+    "responses, schema": (
+        "/v1/responses",
+        {
+            "input": CLEAN,
+            "text": {"format": {"type": "json_schema", "name": "n", "schema": {"title": SECRET}}},
+        },
+    ),
+    "responses, metadata": ("/v1/responses", {"input": CLEAN, "metadata": {"owner": SECRET}}),
+    "responses, unknown field": ("/v1/responses", {"input": CLEAN, "x": {"y": SECRET}}),
+    "embeddings, input": ("/v1/embeddings", {"input": SECRET}),
+    "embeddings, one of many inputs": ("/v1/embeddings", {"input": [CLEAN, SECRET]}),
+    "embeddings, user": ("/v1/embeddings", {"input": CLEAN, "user": SECRET}),
+    "embeddings, unknown field": ("/v1/embeddings", {"input": CLEAN, "x": SECRET}),
+    "embeddings, token ids": ("/v1/embeddings", {"input": [[40, 41], [42]]}),
+    "pictures, clean": ("/v1/images/generations", {"prompt": CLEAN}),
+    "pictures, secret": ("/v1/images/generations", {"prompt": SECRET}),
+    "speech, clean": ("/v1/audio/speech", {"input": CLEAN, "voice": "alloy"}),
+    "moderations, clean": ("/v1/moderations", {"input": CLEAN}),
+    "moderations, secret": ("/v1/moderations", {"input": [SECRET]}),
+}
+
+
+@pytest.mark.parametrize("place", OTHER_ROUTES)
+def test_stays_home_on_every_route(place: str, proxy: RunningProxy, cloud: StandInCloud) -> None:
+    path, body = OTHER_ROUTES[place]
+    for model in ("ringfence", "gpt-4o-mini"):
+        longest = "max_output_tokens" if path == "/v1/responses" else "max_tokens"
+        given = json.dumps({"model": model, longest: 2, **body}).encode()
+        response = proxy.post_to(path, given)
+        assert cloud.requests == []
+        assert response.status_code in (200, 400, 503)
+        assert response.headers.get("x-ringfence-route") != "cloud"
+        assert response.headers["x-ringfence-decision-id"].startswith("dec_")
+
+
 def test_sends_only_inspected_or_structural_strings(
     proxy: RunningProxy, cloud: StandInCloud
 ) -> None:
@@ -146,6 +238,31 @@ def test_sends_only_inspected_or_structural_strings(
     assert [text for text in texts(outgoing) if text not in said and not is_structural(text)] == []
     assert "user" not in outgoing
     assert "metadata" not in outgoing
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": CLEAN, "stop": ["END"], "user": "u-1", "max_tokens": 2}),
+        ("/v1/embeddings", {"input": [CLEAN], "user": "u-1", "x_flag": {"colour": "teal"}}),
+        ("/v1/responses", {"input": CLEAN, "user": "u-1", "max_output_tokens": 2, "store": True}),
+    ],
+    ids=["completions", "embeddings", "responses"],
+)
+def test_sends_only_inspected_strings_on_every_route(
+    path: str, body: dict[str, object], proxy: RunningProxy, cloud: StandInCloud
+) -> None:
+    body = {**body, "model": "gpt-4o-mini"}
+    response = proxy.post_to(path, json.dumps(body).encode())
+    assert response.headers["x-ringfence-route"] == "cloud"
+    (sent,) = cloud.requests
+    assert sent.path == path
+    outgoing = json.loads(sent.body)
+    said = set(texts(body)) | {outgoing["model"]}
+    assert [text for text in texts(outgoing) if text not in said and not is_structural(text)] == []
+    assert "user" not in outgoing
+    assert outgoing.get("store", False) is False
+    assert ("store" in outgoing) == (path == "/v1/responses")
 
 
 def test_builds_fresh_headers_for_the_cloud(proxy: RunningProxy, cloud: StandInCloud) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.stand_in_cloud import StandInCloud
+from demo.stand_in_cloud import ANSWER, StandInCloud
 from tests.harness import RunningProxy, free_port, running_proxy, write_policy
 
 PINNED = "My name is Jane Doe and my e-mail is jane.doe@example-mail.com. Write her a greeting."
@@ -80,6 +80,62 @@ def test_stays_home_when_it_quotes_a_pinned_answer(
     assert str(decision["routing"]["derived_from"]).startswith("dec_")  # type: ignore[index]
 
 
+def test_stays_home_when_it_goes_on_from_a_pinned_response(
+    proxy: RunningProxy, cloud: StandInCloud
+) -> None:
+    responses = proxy.client.responses
+    first = responses.create(model="ringfence", input=PINNED, max_output_tokens=4)
+    second = responses.create(
+        model="gpt-4o", input="Go on.", previous_response_id=first.id, max_output_tokens=4
+    )
+    responses.delete(first.id)
+    third = responses.create(
+        model="gpt-4o",
+        input="And on.",
+        previous_response_id=second.id,
+        max_output_tokens=4,
+        stream=True,
+    )
+    assert list(third)[-1].type in ("response.completed", "response.incomplete")
+    assert cloud.requests == []
+    decision = proxy.records("decision")[-1]
+    assert str(decision["routing"]["derived_from"]).startswith("dec_")  # type: ignore[index]
+
+
+def test_a_free_response_goes_on_in_the_cloud_without_a_providers_state(
+    proxy: RunningProxy, cloud: StandInCloud
+) -> None:
+    responses = proxy.client.responses
+    clean = "Name the longest river in Europe."
+    first = responses.create(model="ringfence", input=clean, max_output_tokens=4)
+    second = responses.create(
+        model="ringfence", input="And in Asia?", previous_response_id=first.id, max_output_tokens=4
+    )
+    assert second.output_text == ANSWER
+    sent = [json.loads(request.body) for request in cloud.requests]
+    assert [body["store"] for body in sent] == [False, False]
+    assert not any("previous_response_id" in body for body in sent)
+    assert [len(body["input"]) for body in sent] == [len(clean), 3]
+    assert b"resp_" not in cloud.received
+
+
+@pytest.mark.parametrize(
+    ("more", "num_sent"),
+    [({"RINGFENCE_ROUTING_MODE": "shadow"}, 0), ({"RINGFENCE_CLOUD_FIRST_APPS": "default"}, 1)],
+    ids=["shadow", "cloud first"],
+)
+def test_stays_home_in_every_mode(
+    more: dict[str, str], num_sent: int, cloud: StandInCloud, local_url: str, tmp_path: Path
+) -> None:
+    env = {"RINGFENCE_LOCAL_BASE_URL": local_url, **more}
+    with running_proxy(tmp_path, cloud.base_url, env) as proxy:
+        for name in ("ringfence", "gpt-4o"):
+            proxy.ask(PINNED, model=name, max_tokens=1)
+        assert cloud.requests == []
+        proxy.ask("Name the longest river in Europe.", max_tokens=1)
+    assert len(cloud.requests) == num_sent  # it was the pin that kept it home
+
+
 @pytest.mark.parametrize("on_local_failure", ["refuse", "cloud"])
 def test_answers_503_when_the_local_tier_is_down(
     on_local_failure: str, cloud: StandInCloud, tmp_path: Path
@@ -103,12 +159,5 @@ def test_a_second_worker_knows_the_pin(cloud: StandInCloud, local_url: str, tmp_
     with running_proxy(tmp_path, cloud.base_url, env) as proxy:
         said = proxy.ask(PINNED, max_tokens=24).choices[0].message.content
         cloud.requests.clear()
-        for _ in range(12):  # a fresh connection each: both workers get some
-            proxy.client.chat.completions.create(
-                model="ringfence",
-                messages=[{"role": "user", "content": str(said)}],
-                max_tokens=1,
-            )
-        chains = {record["chain"] for record in proxy.records("decision")}
+        proxy.ask_every_worker(str(said))
     assert cloud.requests == []
-    assert len(chains) == 2

@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from audit.capture_keys import make_capture_key
+from audit.captures import open_body
 from demo.stand_in_cloud import ANSWER, Recorded, Reply, StandInCloud
-from tests.harness import RunningProxy, running_proxy
+from proxy.assembly import Proxy
+from proxy.errors import SettingsError
+from proxy.settings import load_settings
+from tests.harness import RunningProxy, running_proxy, write_policy
 
 #: How long each sync takes on the slow disk.
 SYNC_S = 0.15
@@ -129,6 +134,44 @@ def test_nothing_leaves_while_the_disk_is_full_and_egress_comes_back_by_itself(
         assert cloud.requests == []
         (tiny_disk / "ballast").unlink()
         assert [proxy.post(body).headers["x-ringfence-route"] for _ in range(4)][-1] == "cloud"
+
+
+def test_nothing_leaves_whose_body_cannot_be_kept_for_the_auditor(
+    cloud: StandInCloud, local_url: str, tmp_path: Path
+) -> None:
+    make_capture_key(tmp_path / "auditor")
+    public = tmp_path / "proxy.pub"
+    public.write_bytes((tmp_path / "auditor" / "capture.pub").read_bytes())
+    env = {"RINGFENCE_LOCAL_BASE_URL": local_url, "RINGFENCE_CAPTURE_KEY_FILE": str(public)}
+    with running_proxy(tmp_path, cloud.base_url, env) as proxy:
+        assert proxy.ask(CLEAN).choices[0].message.content == ANSWER
+        (intent,) = proxy.records("egress.intent")
+        ledger = tmp_path / "data" / "ledger"
+        key = tmp_path / "auditor" / "capture.key"
+        assert open_body(ledger, str(intent["id"]), key) == cloud.requests[0].body
+        stored = [path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()]
+        assert not any(CLEAN.encode() in data for data in stored)
+        vault = ledger / "vault"
+        vault.rename(ledger / "taken")
+        vault.write_bytes(b"")
+        assert proxy.ask(CLEAN).choices[0].message.content != ANSWER
+        assert len(cloud.requests) == len(proxy.records("egress.intent")) == 1
+
+
+def test_a_proxy_with_the_auditors_private_key_does_not_start(
+    cloud: StandInCloud, tmp_path: Path
+) -> None:
+    make_capture_key(tmp_path)
+    for name in ("capture.key", "capture.pub"):
+        settings = load_settings(
+            {
+                "RINGFENCE_CAPTURE_KEY_FILE": str(tmp_path / name),
+                "RINGFENCE_DATA_DIR": str(tmp_path / "data"),
+                "RINGFENCE_POLICY_FILE": str(write_policy(tmp_path, cloud.base_url)),
+            }
+        )
+        with pytest.raises(SettingsError, match=r"RINGFENCE_CAPTURE_KEY_FILE: .*private key"):
+            Proxy(settings)
 
 
 def _fill(path: Path) -> None:

@@ -73,7 +73,9 @@ def test_no_canary_is_written_or_echoed(
         REQUESTS[name],
         **{"x-canary": "canary-header-5512", "authorization": "Bearer canary-key-7741"},
     )
-    written = proxy.everything_written()
+    counts = proxy.metrics()
+    assert b"ringfence_http_responses_total{" in counts
+    written = proxy.everything_written() + counts
     echoed = response.content + str(response.headers).encode()
     if response.status_code == 200:
         echoed = str(response.headers).encode()  # the model may repeat what it was told

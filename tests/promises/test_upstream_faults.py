@@ -121,7 +121,7 @@ def test_a_cloud_that_is_gone_costs_the_draft_nothing(
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1/assistants", 404),
         ("POST", "/v1/chat/completions/", 404),
         ("GET", "/v1/chat/completions", 405),
         ("GET", "/", 404),

@@ -8,6 +8,7 @@ from proxy.check import Remark, run_checks
 from proxy.policy.switch import EgressSwitch
 from proxy.settings import Settings, load_settings
 from tests.harness import ROOT, free_port
+from tests.proxy.policy.signing import Persons
 
 POLICY = str(ROOT / "policies" / "default.yaml")
 
@@ -26,6 +27,11 @@ def settings(folder: Path, **more: str) -> Settings:
 
 async def remarks(settings: Settings) -> dict[str, Remark]:
     return {remark.what: remark for remark in await run_checks(settings)}
+
+
+async def test_says_that_nothing_leaves_in_the_shadow(tmp_path: Path) -> None:
+    env = {"RINGFENCE_ROUTING_MODE": "shadow", "RINGFENCE_CLOUD_API_KEY": "key"}
+    assert "nothing leaves" in (await remarks(settings(tmp_path, **env)))["cloud"].says
 
 
 async def test_names_each_thing_that_keeps_it_from_running(tmp_path: Path) -> None:
@@ -69,8 +75,54 @@ async def test_finds_the_embedded_model_missing(tmp_path: Path) -> None:
 async def test_a_local_tier_that_answers_is_good(local_url: str, tmp_path: Path) -> None:
     said = await remarks(settings(tmp_path, RINGFENCE_LOCAL_BASE_URL=local_url))
     assert said["local tier"].level == "good"
+    assert (
+        said["log-probabilities"].says == "beside tools: unable; in streams: yes; alternatives: yes"
+    )
+
+
+async def test_an_estimator_or_threshold_that_cannot_be_is_bad(tmp_path: Path) -> None:
+    for more in ({"RINGFENCE_ESTIMATOR": "vibes"}, {"RINGFENCE_CONFIDENCE_THRESHOLD": "0.5"}):
+        assert (await remarks(settings(tmp_path, **more)))["confidence"].level == "bad"
+    good = await remarks(settings(tmp_path, RINGFENCE_ESTIMATOR="min"))
+    assert good["confidence"].says == "min below -3 escalates; not calibrated"
 
 
 async def test_a_file_in_the_way_of_the_records_is_bad(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     assert (await remarks(settings(tmp_path)))["records"].level == "bad"
+
+
+async def test_says_who_signed_the_policy_and_that_nobody_did(tmp_path: Path) -> None:
+    policy = tmp_path / "default.yaml"
+    policy.write_text(Path(POLICY).read_text())
+    persons = Persons(tmp_path / "trust", "jane")
+    trusting = {
+        "RINGFENCE_POLICY_FILE": str(policy),
+        "RINGFENCE_POLICY_TRUST_DIR": str(persons.trust),
+    }
+    unsigned = (await remarks(settings(tmp_path, **trusting)))["signatures"]
+    assert (unsigned.level, unsigned.says.startswith("unsigned: ")) == ("bad", True)
+    persons.sign(policy, "jane")
+    assert (await remarks(settings(tmp_path, **trusting)))["signatures"].says == "of jane"
+    assert (await remarks(settings(tmp_path)))["signatures"].level == "note"
+
+
+async def test_says_which_costs_are_known(tmp_path: Path) -> None:
+    assert "unknown" in (await remarks(settings(tmp_path)))["costs"].says
+    (tmp_path / "prices.yaml").write_text(
+        "usd_per_1k_tokens:\n  openai: {gpt-4o-mini: {input: 0.03, output: 0.06}}\n"
+    )
+    (tmp_path / "budgets.yaml").write_text("overall: {day_usd: 1}\n")
+    env = {
+        "RINGFENCE_PRICES_FILE": str(tmp_path / "prices.yaml"),
+        "RINGFENCE_BUDGETS_FILE": str(tmp_path / "budgets.yaml"),
+    }
+    said = (await remarks(settings(tmp_path, **env)))["costs"]
+    assert (said.level, said.says.endswith("stay at home: openai")) == ("note", True)
+    assert "too small" not in said.says
+    small = "overall: {day_usd: 1}\nteams: {sales: {month_usd: 0.2}, law: {day_usd: 0.3}}\n"
+    (tmp_path / "budgets.yaml").write_text(small)
+    said = (await remarks(settings(tmp_path, **env)))["costs"]  # 4,096 tokens cost 0.25 dollars
+    assert (said.level, said.says.endswith("nothing may leave: teams.sales")) == ("note", True)
+    (tmp_path / "budgets.yaml").write_text("overall: {day_usd: 0}\n")
+    assert (await remarks(settings(tmp_path, **env)))["costs"].level == "bad"

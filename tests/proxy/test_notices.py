@@ -10,10 +10,17 @@ from pathlib import Path
 import pytest
 
 from audit.ledger import Ledger
-from proxy.notices import Notices
-from proxy.policy.reload import Rejection, Reload, Verdict
+from audit.retention import days_on_record
+from proxy.local.openai_http import OpenAIHTTPBackend
+from proxy.local.tier import LocalTier
+from proxy.notices import Notices, record_refusal
+from proxy.policy.approval import Approved
+from proxy.policy.refusal import Rejection
+from proxy.policy.reload import Reload, Verdict
+from proxy.policy.staging import Stage, StageChange
 from proxy.policy.switch import EgressSwitch
 from tests.harness import records_in
+from tests.proxy.local.test_openai_http import an_answer, endpoint, logprobs_of
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -40,9 +47,15 @@ async def test_a_version_is_on_the_record_whatever_thread_tells_of_it(
 ) -> None:
     notices = Notices(ledger)
     await asyncio.to_thread(notices.reloaded, Reload(Verdict.LOADED, DIGEST, 2))
+    kept = Reload(Verdict.LOADED, DIGEST, 3, retention_days=400)
+    await asyncio.to_thread(notices.reloaded, kept)
     rejected = Reload(Verdict.REJECTED, DIGEST, 2, Rejection.TESTS_FAILED, "line 3: canary")
     await asyncio.to_thread(notices.reloaded, rejected)
-    assert await details(tmp_path, "policy.loaded", 1) == [{"digest": DIGEST, "revision": 2}]
+    assert await details(tmp_path, "policy.loaded", 2) == [
+        {"digest": DIGEST, "revision": 2},
+        {"digest": DIGEST, "revision": 3, "retention_days": 400},
+    ]
+    assert days_on_record(tmp_path / "ledger")[0] == 400  # where `audit prune` reads it
     assert await details(tmp_path, "policy.rejected", 1) == [
         {"digest": DIGEST, "revision": 2, "reason": "tests_failed"}
     ]
@@ -71,3 +84,62 @@ async def test_a_ledger_that_takes_nothing_does_not_end_the_watch(tmp_path: Path
     await asyncio.sleep(0.1)
     assert not watch.done()
     watch.cancel()
+
+
+async def test_what_the_local_server_gives_is_on_the_record_once_it_answers(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    there = endpoint(an_answer(logprobs_of(0.0, 0.0)), status=503)
+    async with there.running() as url:
+        local = LocalTier(OpenAIHTTPBackend(url, "home"))
+        learning = asyncio.create_task(Notices(ledger).learn(local, "home", interval_s=0.01))
+        while len(there.bodies) < 2:
+            await asyncio.sleep(0.01)
+        there.status = 200
+        await learning
+        await local.aclose()
+    (told,) = await details(tmp_path, "local.probed", 1)
+    assert told == {
+        "model": "home",
+        "logprobs": "constant",
+        "with_tools": "constant",
+        "with_stream": "constant",
+        "alternatives": False,
+    }
+
+
+async def test_who_signed_a_version_is_on_the_record(ledger: Ledger, tmp_path: Path) -> None:
+    approved = Approved(("ben@x.org", "jane@x.org", "zoe@x.org"), looser=True)
+    Notices(ledger).reloaded(Reload(Verdict.LOADED, DIGEST, 2, approved=approved))
+    assert await details(tmp_path, "policy.approved", 1) == [
+        {"digest": DIGEST, "signed_by": "ben@x.org jane@x.org", "num_signed": 3, "looser": True}
+    ]
+
+
+async def test_what_becomes_of_a_candidate_is_on_the_record(ledger: Ledger, tmp_path: Path) -> None:
+    notices = Notices(ledger)
+    notices.staged(StageChange(Stage.SHARE, DIGEST, 10, "2026-12-01T00:00:00+00:00"))
+    notices.staged(StageChange(Stage.REFUSED, reason="state_unreadable", problem="canary: {"))
+    assert await details(tmp_path, "policy.staged", 2) == [
+        {"stage": "share", "digest": DIGEST, "share": 10, "until": "2026-12-01T00:00:00+00:00"},
+        {"stage": "refused", "reason": "state_unreadable"},
+    ]
+
+
+def opened(folder: Path) -> Ledger:
+    return Ledger.open(folder / "elsewhere", keys_dir=folder / "elsewhere-keys")
+
+
+async def test_a_refusal_at_the_start_goes_to_the_ledger_that_would_have_been_opened(
+    tmp_path: Path,
+) -> None:
+    record_refusal(lambda: opened(tmp_path), Rejection.UNSIGNED)  # also within a running loop
+    kinds = {str(r["kind"]): r for r in records_in(tmp_path / "elsewhere")}
+    assert kinds["policy.rejected"]["detail"] == {"reason": "unsigned", "at": "start"}
+    assert "chain.closed" in kinds
+
+
+def test_a_refusal_that_cannot_be_recorded_is_a_refusal_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("a file")
+    record_refusal(lambda: opened(tmp_path), Rejection.UNSIGNED)
+    assert (tmp_path / "elsewhere").read_text() == "a file"  # nothing was put in its place

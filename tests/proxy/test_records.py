@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from decimal import Decimal
 
 import pytest
 
 from audit.permit import Permit, mint
+from audit.record import RoleRecord
 from proxy.errors import CloudError, EgressDenied
+from proxy.prices import Price
 from proxy.records import decision_record, intent_record, outcome_record
 from proxy.types import (
     JSONObject,
@@ -48,7 +51,7 @@ def test_a_decision_holds_counts_and_no_text() -> None:
     assert CANARY not in repr(record)
     person, iban = sorted(record.entities, key=lambda entry: entry.entity, reverse=True)
     assert (person.entity, person.count, person.max_score) == ("PERSON", 2, 0.75)
-    assert person.roles == ("system", "user")
+    assert person.roles == (RoleRecord("system", 1, 0.5), RoleRecord("user", 1, 0.75))
     assert (iban.entity, iban.category, iban.count) == ("IBAN_CODE", "financial", 1)
     assert record.coverage.unscannable == (("image", 2),)
     assert (record.routing.route, record.routing.reason) == ("local", "pinned")
@@ -99,19 +102,57 @@ def ended(reason: object) -> JSONObject:
 def test_an_answer_is_an_outcome_of_numbers_and_codes(
     permit: Permit, body: JSONObject, reason: str | None
 ) -> None:
-    record = outcome_record(permit, an_outcome(body))
+    record = outcome_record(permit, an_outcome(body), "gpt-4o-mini")
     assert (record.sent, record.status, record.error_type) == ("yes", 200, None)
     assert (record.prompt_tokens, record.completion_tokens) == (7, 3)
     assert record.finish_reason == reason
     assert CANARY not in repr(record)
 
 
+PRICE = Price(input=Decimal("0.03"), output=Decimal("0.06"))
+
+
+def test_a_cost_is_told_where_price_and_tokens_are_known_and_never_guessed(permit: Permit) -> None:
+    counted = replace(an_outcome({}), counted=True)
+    failed = CloudError("Failed.", error_type="timeout", sent="unknown")
+    unsent = CloudError("Failed.", error_type="connection", sent="no")
+
+    def cost(result: Outcome | CloudError | EgressDenied, price: Price | None) -> float | None:
+        return outcome_record(permit, result, "gpt-4o-mini", price).cost_usd
+
+    assert cost(counted, PRICE) == 0.00039
+    assert cost(counted, None) is None
+    assert cost(an_outcome({}), PRICE) is None
+    assert cost(failed, PRICE) is None
+    assert (cost(unsent, None), cost(EgressDenied("No."), None)) == (0.0, 0.0)
+
+
 def test_a_fault_of_the_cloud_says_what_is_known(permit: Permit) -> None:
     fault = CloudError("Failed.", error_type="timeout", upstream_status=None, sent="unknown")
-    record = outcome_record(permit, fault)
+    record = outcome_record(permit, fault, "gpt-4o")
     assert (record.sent, record.status, record.error_type) == ("unknown", None, "timeout")
 
 
 def test_what_the_door_refused_was_not_sent(permit: Permit) -> None:
-    record = outcome_record(permit, EgressDenied("No."))
+    record = outcome_record(permit, EgressDenied("No."), "gpt-4o")
     assert (record.sent, record.error_type) == ("no", "refused")
+
+
+@pytest.mark.parametrize(
+    ("named", "kept"),
+    [
+        ("gpt-4o", "gpt-4o"),
+        ("gpt-4o-2024-08-06", "gpt-4o-2024-08-06"),
+        ("gpt-4o-0613", "gpt-4o-0613"),
+        ("gpt-4o-mini", "other"),
+        (CANARY, "other"),
+        (f"gpt-4o-{CANARY}", "other"),
+        ("gpt-4o-2024-08-06-2024-08-06", "other"),
+        ("", "other"),
+    ],
+)
+def test_names_the_answering_model_only_if_it_is_the_one_asked(
+    permit: Permit, named: str, kept: str
+) -> None:
+    record = outcome_record(permit, replace(an_outcome({}), model=named), "gpt-4o")
+    assert record.model == kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_the_usual_key_serves_and_ours_goes_first() -> None:
     [
         ({"RINGFENCE_PROT": "1"}, "RINGFENCE_PROT"),
         ({"RINGFENCE_PORT": "secret-canary"}, "RINGFENCE_PORT"),
-        ({"RINGFENCE_CONFIDENCE_THRESHOLD": "0.5"}, "RINGFENCE_CONFIDENCE_THRESHOLD"),
+        ({"RINGFENCE_CONFIDENCE_THRESHOLD": "1.5"}, "RINGFENCE_CONFIDENCE_THRESHOLD"),
         ({"RINGFENCE_WORKERS": "0"}, "RINGFENCE_WORKERS"),
         ({"RINGFENCE_HOST": "192.0.2.1"}, "RINGFENCE_KEYS_FILE"),
     ],
@@ -58,6 +59,18 @@ def test_refuses_and_names_the_setting_but_not_its_value(env: dict[str, str], na
     assert caught.value.__cause__ is None
 
 
+def test_refuses_to_read_pictures_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match="RINGFENCE_OCR"):
+        load_settings({f"{PREFIX}OCR": "find"})
+
+
+def test_refuses_to_capture_into_a_database() -> None:
+    env = {"RINGFENCE_CAPTURE_KEY_FILE": "x.pub", "RINGFENCE_LEDGER_URL": "postgresql://db/x"}
+    with pytest.raises(SettingsError, match="needs a ledger in files"):
+        load_settings(env)
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         load_settings({}).port = 1  # type: ignore[misc]
@@ -69,3 +82,26 @@ def test_every_setting_is_documented(name: str) -> None:
     assert field.description
     assert f"| `{PREFIX}{name.upper()}` |" in DOC.read_text()
     assert field.description in DOC.read_text()
+
+
+def test_a_budget_needs_prices() -> None:
+    with pytest.raises(SettingsError, match="RINGFENCE_PRICES_FILE is not"):
+        load_settings({"RINGFENCE_BUDGETS_FILE": "budgets.yaml"})
+
+
+def test_every_setting_of_the_page_is_taken() -> None:
+    rows = re.findall(r"^\| `(RINGFENCE_\w+)` \| (?:`(.*?)`|–) \|", DOC.read_text(), re.MULTILINE)
+    assert {name.removeprefix(PREFIX).lower() for name, _ in rows} == set(Settings.model_fields)
+    told = {name: default.replace("~", str(Path.home())) for name, default in rows if default}
+    assert load_settings(told) == load_settings({})
+    for name, default in told.items():
+        assert load_settings({name: default}) == load_settings({}), name
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in Settings.model_fields if n.endswith(("ttl_s", "out_s"))]
+)
+@pytest.mark.parametrize("limit", ["0", "-1", "nan"])
+def test_no_time_limit_is_zero(name: str, limit: str) -> None:
+    with pytest.raises(SettingsError, match=name.upper()):
+        load_settings({f"{PREFIX}{name.upper()}": limit})

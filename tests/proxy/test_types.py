@@ -40,9 +40,12 @@ def test_strictness_orders_the_actions() -> None:
 
 
 @pytest.mark.parametrize("action", Action)
-def test_only_an_allowed_request_with_a_destination_may_leave(action: Action) -> None:
-    assert a_decision(action).may_leave is (action is Action.ALLOW)
-    assert not a_decision(action, destinations=()).may_leave
+def test_only_an_allowed_or_masked_request_with_a_destination_may_leave(action: Action) -> None:
+    decision = a_decision(action)
+    assert decision.may_leave is (action in (Action.ALLOW, Action.MASK))
+    assert decision.only_masked is (action is Action.MASK)
+    nowhere = a_decision(action, destinations=())
+    assert (nowhere.may_leave, nowhere.only_masked) == (False, False)
 
 
 @pytest.mark.parametrize(

@@ -14,17 +14,22 @@ def other_views(text: str) -> tuple[View, ...]:
     """The views of ``text`` that differ from it, each cut to what differs.
 
     They build on each other: folded, then decoded, then put together; so a value that was split,
-    encoded and disguised is still read.
+    encoded and disguised is still read. Where decoding reads on in what it made, each stage is a
+    view of its own, and so is each put together.
     """
     raw = identity(text)
     folded = fold(raw)
-    decoded = decode(folded)
-    if decoded is not folded:
-        decoded = decode(fold(decoded))
-    joined = unlayout(decoded)
+    stages = decode(folded)
+    if stages:
+        again = fold(stages[-1])
+        stages = (*stages[:-1], again, *decode(again))
+    views = [excerpt(folded, "fold")] if folded is not raw else []
+    views += [excerpt(stage, "decode") for stage in stages]
+    for stage in (folded, *stages):
+        joined = unlayout(stage)
+        if joined is not stage:
+            views.append(excerpt(joined, "layout"))
     quoted = quoted_printable(folded)
-    steps = (("fold", raw, folded), ("decode", folded, decoded), ("layout", decoded, joined))
-    views = [excerpt(after, name) for name, before, after in steps if after is not before]
     if quoted is not folded:
         views.append(excerpt(unlayout(quoted), "quoted_printable"))
     return tuple(view for view in views if view.is_changed)

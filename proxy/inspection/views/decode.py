@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
-from proxy.inspection.views.view import View, substitute
+from proxy.inspection.views.view import View, apply, edits_by, substitute
 
 #: Rounds of decoding: an encoding within an encoding is read, and one more.
 MAX_ROUNDS: Final = 3
@@ -43,17 +43,36 @@ _SPACED_HEX: Final = re.compile(
 )
 
 
-def decode(view: View) -> View:
-    """The text with every readable encoding undone, from the inside of the inside."""
+def decode(view: View) -> tuple[View, ...]:
+    """The stages of undoing every readable encoding, from the inside of the inside.
+
+    The last stage has all of them undone. One before it is there where a later step read on in
+    what an earlier one had made: that may have been the secret already, since one card number in
+    thirty, taken for hex, spells a printable text.
+
+    Returns:
+        No stage where nothing is encoded.
+    """
+    given = view
+    stages: list[View] = []
     for _ in range(MAX_ROUNDS):
         before = view
-        for step in _STEPS:
-            view = step(view)
+        for pattern, replace in _STEPS:
+            edits = edits_by(view, pattern, replace)
+            if not edits:
+                continue
+            if view is not given and any(view.touches_change(e.start, e.end) for e in edits):
+                stages.append(view)
+            view = apply(view, edits)
             if len(view.text) > len(before.text) + MAX_DECODED_CHARS:
-                return before
+                return _without(given, (*stages, before))
         if view is before:
             break
-    return view
+    return _without(given, (*stages, view))
+
+
+def _without(given: View, stages: tuple[View, ...]) -> tuple[View, ...]:
+    return tuple(stage for stage in stages if stage is not given)
 
 
 def quoted_printable(view: View) -> View:
@@ -169,19 +188,13 @@ def _is_mark(char: str) -> bool:
     return char in "\t\r\n" or unicodedata.category(char) in ("Cf", "Mn")
 
 
-def _step(
-    pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str | None]
-) -> Callable[[View], View]:
-    return lambda view: substitute(view, pattern, replace)
-
-
-_STEPS: Final = (
-    _step(_ENTITY, _entities),
-    _step(_PERCENT, _percent),
-    _step(_ESCAPE, _escapes),
-    _step(_SPACED_HEX, _hex),
-    _step(_HEX, _hex),
-    _step(_BASE32, _base32),
-    _step(_WRAPPED, lambda match: _from_base64(match.group())),
-    _step(_BASE64, _base64),
+_STEPS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str | None]], ...]] = (
+    (_ENTITY, _entities),
+    (_PERCENT, _percent),
+    (_ESCAPE, _escapes),
+    (_SPACED_HEX, _hex),
+    (_HEX, _hex),
+    (_BASE32, _base32),
+    (_WRAPPED, lambda match: _from_base64(match.group())),
+    (_BASE64, _base64),
 )

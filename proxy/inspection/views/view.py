@@ -121,12 +121,19 @@ def substitute(
     view: View, pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str | None]
 ) -> View:
     """Replace what ``pattern`` matches by what ``replace`` says; None leaves it as it is."""
-    edits = [
+    edits = edits_by(view, pattern, replace)
+    return apply(view, edits) if edits else view
+
+
+def edits_by(
+    view: View, pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str | None]
+) -> list[Edit]:
+    """The edits that `substitute` makes."""
+    return [
         Edit(match.start(), match.end(), text)
         for match in pattern.finditer(view.text)
         if (text := replace(match)) is not None and text != match.group()
     ]
-    return apply(view, edits) if edits else view
 
 
 def excerpt(view: View, name: str, margin: int = MARGIN_CHARS) -> View:

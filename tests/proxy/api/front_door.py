@@ -7,27 +7,37 @@ for each request it saw, each it finished and each that was cancelled to standar
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from audit.errors import LedgerUnwritable
-from proxy.api.app import build_app
+from proxy.api.app import Lifespan, Rooms, Watch, build_app
 from proxy.api.auth import KeyTable
+from proxy.api.batch import Batches
+from proxy.api.batch_lines import Limits as BatchLimits
+from proxy.api.batch_runner import BatchRunner, Pace
+from proxy.api.conversations import Conversations
+from proxy.api.files import Files
 from proxy.api.gate import Limits
+from proxy.api.once import Once
 from proxy.api.protocol import StrictProtocol
 from proxy.api.server import serve
 from proxy.errors import CloudError, LocalBackendError, error_body
 from proxy.logs import configure_logs
+from proxy.objects import ObjectStore
+from proxy.routes.responses_home import from_chat, to_chat
 from proxy.settings import load_settings
 from proxy.types import Confidence, Request, Response, Route, RouteReason, Target
 
@@ -63,12 +73,15 @@ class Answers:
 
     async def answer(self, request: Request) -> Response:
         """Do what the last message says."""
-        messages: Any = request.body["messages"]
-        content = messages[-1]["content"]
+        is_chat = request.route == "chat.completions"
+        asked: Any = request.body if is_chat else to_chat(request.body)
+        content = asked["messages"][-1]["content"]
         word, _, rest = (content if isinstance(content, str) else "echo").partition(" ")
         _note("seen")
         try:
             response = await self._do(word, rest)
+            if not is_chat and response.http_status == 200:
+                response = replace(response, body=from_chat(response.body, request.body))
         except asyncio.CancelledError:
             _note("cancelled")
             raise
@@ -111,15 +124,38 @@ class Answers:
         return Response(DECISION, 200, completion(text), route, confidence)
 
 
-@contextlib.asynccontextmanager
-async def _lifespan(_: object) -> AsyncIterator[None]:
-    _note("opened")
-    yield
-    _note("closed")
+def _lifespan(rooms: Rooms, store: Callable[[], ObjectStore], keys: KeyTable) -> Lifespan:
+    """Runs the batches beside the requests."""
+    pace = Pace(2, 60.0, BatchLimits(2**20, 64), retry_s=(0.05,), grace_s=1.0)
+    runner = BatchRunner(rooms.conversations, rooms.batches, rooms.files, keys, pace)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        _note("opened")
+        with tempfile.TemporaryDirectory(prefix="front-door-batches-") as folder:
+            running = asyncio.create_task(runner.run(store(), Path(folder)))
+            yield
+            running.cancel()
+            await asyncio.wait({running})
+        _note("closed")
+
+    return lifespan
 
 
 async def _readiness() -> tuple[str, ...]:
     return tuple(filter(None, os.environ.get("TEST_MISSING", "").split(",")))
+
+
+def _store() -> Callable[[], ObjectStore]:
+    """A real store, in a folder that goes with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="front-door-objects-")
+    store = ObjectStore(Path(folder.name) / "objects.sqlite3", os.urandom(32), 86_400.0)
+
+    def opened() -> ObjectStore:
+        assert folder.name
+        return store
+
+    return opened
 
 
 def main() -> None:
@@ -129,13 +165,22 @@ def main() -> None:
     for name in ("head_timeout_s", "write_timeout_s", "max_connections"):
         if name.upper() in os.environ:
             setattr(StrictProtocol, name, float(os.environ[name.upper()]))
+    store, keys = _store(), KeyTable.load(settings.keys_file)
+    conversations = Conversations(Answers(), store, settings.max_body_bytes)
+    once = Once(store, settings.request_timeout_s)
+    rooms = Rooms(conversations, Files(store), Batches(store), once)
     app = build_app(
-        Answers(),
+        rooms,
         settings=settings,
-        keys=KeyTable.load(settings.keys_file),
-        routes=(lambda: ("small", "org/large"), _readiness, _lifespan),
+        keys=keys,
+        routes=(
+            lambda: ("small", "org/large"),
+            Watch(_readiness),
+            _lifespan(rooms, store, keys),
+        ),
         limits=Limits(
             settings.max_body_bytes,
+            settings.max_file_bytes,
             body_timeout_s=float(os.environ.get("TEST_BODY_TIMEOUT_S", "60")),
             max_buffered_bytes=int(os.environ.get("TEST_MAX_BUFFERED_BYTES", str(2**28))),
             max_concurrent=int(os.environ.get("TEST_MAX_CONCURRENT", "512")),
@@ -214,7 +259,8 @@ def front_door(env: Mapping[str, str] | None = None) -> Iterator[FrontDoor]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    folder = Path(tempfile.mkdtemp(prefix="front-door-"))
+    folder = Path(tempfile.mkdtemp(prefix="front-door-"))  # read after it has ended, too
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RINGFENCE_", "OPENAI_"))}
     with (folder / "out").open("wb") as out, (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -224,17 +270,17 @@ def front_door(env: Mapping[str, str] | None = None) -> Iterator[FrontDoor]:
             env={**inherited, "RINGFENCE_PORT": str(port), **(env or {})},
             cwd=Path(__file__).parents[3],
         )
-    door = FrontDoor(process, port, folder / "out", folder / "log")
-    try:
-        _wait_until_up(door)
-        yield door
-    finally:
-        process.send_signal(signal.SIGTERM)
+        door = FrontDoor(process, port, folder / "out", folder / "log")
         try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            _wait_until_up(door)
+            yield door
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _wait_until_up(door: FrontDoor) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.proxy.api.front_door import CANARY, FrontDoor, front_door
-from tests.proxy.api.test_chat import body
+from tests.proxy.api.test_answer import body
 from tests.proxy.api.test_gate import post, status
 
 

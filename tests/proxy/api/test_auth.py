@@ -9,7 +9,7 @@ import pytest
 
 from proxy.api.auth import AuthenticationError, KeyEntry, KeyTable
 from proxy.errors import SettingsError
-from tests.proxy.api.front_door import CANARY, FrontDoor, front_door
+from tests.proxy.api.front_door import CANARY, front_door
 from tests.proxy.api.test_gate import code, post, status
 
 SECRET = "rf-5cHq0v2l9wYd"
@@ -163,20 +163,19 @@ def test_without_a_key_the_body_is_not_read_and_health_is_open(tmp_path: Path) -
         row() + row("other", id="k2", scopes="{expose_route: true}")
     )
     with front_door({"RINGFENCE_KEYS_FILE": str(tmp_path / "keys.yaml")}) as door:
-        _check_keys(door)
-
-
-def _check_keys(door: FrontDoor) -> None:
-    head = post(b"").replace(b"Content-Length: 0", b"Content-Length: 5000000")
-    bad = b"Authorization: Bearer %b\r\n" % CANARY.encode()
-    got = door.raw(head.replace(b"Host:", bad + b"Host:"))
-    assert (status(got), code(got)) == (401, "invalid_api_key")
-    assert b"www-authenticate: Bearer" in got
-    assert CANARY not in door.log() + got.decode()
-    assert status(door.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", timeout_s=1)) == 200
-    good = door.raw(post(more=b"Authorization: Bearer %b\r\n" % SECRET.encode()))
-    assert status(good) == 200
-    assert b"x-ringfence-route" not in good
-    scoped = door.raw(post(more=b"Authorization: Bearer other\r\n"))
-    assert b"x-ringfence-route: local" in scoped
-    assert SECRET not in door.log()
+        head = post(b"").replace(b"Content-Length: 0", b"Content-Length: 5000000")
+        bad = b"Authorization: Bearer %b\r\n" % CANARY.encode()
+        got = door.raw(head.replace(b"Host:", bad + b"Host:"))
+        assert (status(got), code(got)) == (401, "invalid_api_key")
+        assert b"www-authenticate: Bearer" in got
+        assert CANARY not in door.log() + got.decode()
+        assert (
+            status(door.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", timeout_s=1))
+            == 200
+        )
+        good = door.raw(post(more=b"Authorization: Bearer %b\r\n" % SECRET.encode()))
+        assert status(good) == 200
+        assert b"x-ringfence-route" not in good
+        scoped = door.raw(post(more=b"Authorization: Bearer other\r\n"))
+        assert b"x-ringfence-route: local" in scoped
+        assert SECRET not in door.log()

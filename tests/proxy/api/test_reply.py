@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[3]
     [
         (RequestError("No.", code="duplicate_key", param="a"), 400, "duplicate_key"),
         (LocalBackendError("Down."), 503, "local_unavailable"),
+        (LocalBackendError("No tools.", unable=True), 400, "unsupported_by_local"),
         (CloudError("Down.", error_type="x", http_status=504), 504, "cloud_unavailable"),
         (ProxyError("Hm."), 500, "internal_error"),
         (LedgerUnwritable(CANARY), 503, "ledger_unwritable"),

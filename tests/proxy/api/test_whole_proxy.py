@@ -12,7 +12,7 @@ import pytest
 from demo.stand_in_cloud import StandInCloud
 from tests.harness import RunningProxy, running_proxy
 from tests.proxy.api.front_door import CANARY, read_all
-from tests.proxy.api.test_chat import body
+from tests.proxy.api.test_answer import body
 from tests.proxy.api.test_gate import code, post, status
 from tests.proxy.api.test_protocol import BAD_FRAMING
 

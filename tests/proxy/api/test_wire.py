@@ -1,8 +1,9 @@
-"""Strict reading (C01-C05) and the types of a chat request."""
+"""Strict reading (C01-C05), and what every request must say."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.api.wire import parse_chat, read_json
+from proxy.api.wire import parse_request, read_json
 from proxy.canonical import canonical_bytes
 from proxy.errors import RequestError
-from proxy.types import Caller, Request
+from proxy.routes.chat import CHAT
+from proxy.types import JSON, Caller, JSONObject
+from tests.factories import a_body
 from tests.proxy.api.front_door import CANARY
 
 CALLER = Caller("app", "team", "test", "key")
@@ -132,125 +135,34 @@ def test_any_bytes_are_an_object_or_a_refusal(raw: bytes) -> None:
     assert isinstance(read, dict | RequestError)
 
 
-def parse(**more: Any) -> Request:
-    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **more}
-    body = {name: value for name, value in body.items() if value != "ABSENT"}
-    return parse_chat(body, CALLER, request_id="req_1", received_at=datetime.now(UTC))
-
-
-def user(**more: Any) -> list[dict[str, Any]]:
-    message = {"role": "user", "content": "hi", **more}
-    return [{name: value for name, value in message.items() if value != "ABSENT"}]
-
-
-WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
-    "no model": ({"model": "ABSENT"}, "model", "missing_required_parameter"),
-    "null model": ({"model": None}, "model", "missing_required_parameter"),
-    "number as model": ({"model": 4}, "model", "invalid_type"),
-    "empty model": ({"model": ""}, "model", "invalid_value"),
-    "long model": ({"model": "m" * 300}, "model", "invalid_value"),
-    "no messages": ({"messages": "ABSENT"}, "messages", "missing_required_parameter"),
-    "empty messages": ({"messages": []}, "messages", "invalid_value"),
-    "text as messages": ({"messages": "hi"}, "messages", "invalid_type"),
-    "text as message": ({"messages": ["hi"]}, "messages[0]", "invalid_type"),
-    "null message": ({"messages": [None]}, "messages[0]", "invalid_type"),
-    "no role": (
-        {"messages": user(role="ABSENT")},
-        "messages[0].role",
-        "missing_required_parameter",
-    ),
-    "unknown role": ({"messages": user(role=CANARY)}, "messages[0].role", "invalid_value"),
-    "list as role": ({"messages": user(role=["user"])}, "messages[0].role", "invalid_type"),
-    "no content": (
-        {"messages": user(content="ABSENT")},
-        "messages[0].content",
-        "missing_required_parameter",
-    ),
-    "number as content": ({"messages": user(content=4)}, "messages[0].content", "invalid_type"),
-    "object as content": ({"messages": user(content={})}, "messages[0].content", "invalid_type"),
-    "text as part": ({"messages": user(content=["a"])}, "messages[0].content[0]", "invalid_type"),
-    "part without type": (
-        {"messages": user(content=[{"text": "a"}])},
-        "messages[0].content[0].type",
-        "missing_required_parameter",
-    ),
-    "text part without text": (
-        {"messages": user(content=[{"type": "text"}])},
-        "messages[0].content[0].text",
-        "missing_required_parameter",
-    ),
-    "tool without id": (
-        {"messages": user(role="tool")},
-        "messages[0].tool_call_id",
-        "missing_required_parameter",
-    ),
-    "tool calls as text": (
-        {"messages": user(role="assistant", tool_calls="x")},
-        "messages[0].tool_calls",
-        "invalid_type",
-    ),
-    "stream as text": ({"stream": "yes"}, "stream", "invalid_type"),
-    "stream as number": ({"stream": 1}, "stream", "invalid_type"),
-    "options without stream": (
-        {"stream_options": {"include_usage": True}},
-        "stream_options",
-        "invalid_value",
-    ),
-    "usage as text": (
-        {"stream": True, "stream_options": {"include_usage": "x"}},
-        "stream_options.include_usage",
-        "invalid_type",
-    ),
-    "bool as max_tokens": ({"max_tokens": True}, "max_tokens", "invalid_type"),
-    "no tokens": ({"max_tokens": 0}, "max_tokens", "invalid_value"),
-    "float as n": ({"n": 1.5}, "n", "invalid_type"),
-    "many choices": ({"n": 1000}, "n", "invalid_value"),
-    "hot": ({"temperature": 3}, "temperature", "invalid_value"),
-    "number as stop": ({"stop": [4]}, "stop", "invalid_type"),
-    "text as tool": ({"tools": ["a"]}, "tools", "invalid_type"),
-    "list as metadata": ({"metadata": []}, "metadata", "invalid_type"),
-    "object as user": ({"user": {}}, "user", "invalid_type"),
-    "top logprobs alone": ({"top_logprobs": 3}, "top_logprobs", "invalid_value"),
-    "many top logprobs": (
-        {"logprobs": True, "top_logprobs": 99},
-        "top_logprobs",
-        "invalid_value",
-    ),
-}
-
-
-@pytest.mark.parametrize(("more", "param", "code"), WRONG.values(), ids=WRONG.keys())
-def test_names_the_parameter_that_is_wrong(more: dict[str, Any], param: str, code: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        parse(**more)
-    assert (caught.value.param, caught.value.code) == (param, code)
-    assert CANARY not in str(caught.value.body)
+def test_a_request_says_what_it_is() -> None:
+    body = {**a_body("hi"), "stream": True, "stream_options": {"include_usage": True}}
+    request = parse_request(CHAT, body, CALLER, request_id="req_1", received_at=datetime.now(UTC))
+    assert (request.route, request.model, request.stream) == ("chat.completions", "ringfence", True)
+    assert request.caller == CALLER
+    assert "hi" not in repr(request)
 
 
 @pytest.mark.parametrize(
-    "more",
+    ("model", "code"),
     [
-        {"stream": None, "stop": None, "n": None, "tools": None, "stream_options": None},
-        {"stop": "x"},
-        {"stop": ["x", "y"]},
-        {"temperature": 0, "top_p": 1, "max_completion_tokens": 1},
-        {"logprobs": True, "top_logprobs": 0},
-        {"messages": user(role="assistant", content=None)},
-        {"messages": user(role="developer")},
-        {"messages": user(role="tool", tool_call_id="call_1")},
-        {"messages": user(content=[])},
-        {"messages": user(content=[{"type": "image_url", "image_url": {"url": "x"}}])},
-        {"api_base": "http://evil.example", "unheard_of": {"deep": [1, None]}},
+        (None, "missing_required_parameter"),
+        (4, "invalid_type"),
+        ("", "invalid_value"),
+        ("m" * 300, "invalid_value"),
     ],
+    ids=["null", "number", "empty", "long"],
 )
-def test_takes_valid_requests_and_keeps_every_field(more: dict[str, Any]) -> None:
-    request = parse(**more)
-    assert {name: request.body[name] for name in more} == more
-    assert request.stream is False
+def test_a_model_is_asked_for_by_name(model: JSON, code: str) -> None:
+    body: JSONObject = {**a_body("hi"), "model": model}
+    with pytest.raises(RequestError) as caught:
+        parse_request(CHAT, body, CALLER, request_id="req_1", received_at=datetime.now(UTC))
+    assert (caught.value.param, caught.value.code) == ("model", code)
 
 
-def test_a_request_says_what_it_is() -> None:
-    request = parse(stream=True, stream_options={"include_usage": True})
-    assert (request.route, request.model, request.stream) == ("chat.completions", "m", True)
-    assert request.caller == CALLER
-    assert "hi" not in repr(request)
+def test_a_route_that_does_not_stream_says_so() -> None:
+    still = replace(CHAT, tell=None)
+    body = {**a_body("hi"), "stream": True}
+    with pytest.raises(RequestError) as caught:
+        parse_request(still, body, CALLER, request_id="req_1", received_at=datetime.now(UTC))
+    assert caught.value.param == "stream"

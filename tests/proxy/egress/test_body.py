@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from proxy.egress.body import build_body, count_uncleared, num_cleared
 from proxy.errors import EgressDenied
+from proxy.inspection.inline import inspect_with
 from proxy.inspection.surface import surface
-from proxy.types import Coverage, Inspection, JSONObject, Unscannable, UnscannableReason
+from proxy.types import Coverage, Inspection, JSONObject, Origin, Unscannable, UnscannableReason
 from tests.factories import a_body
 
 
@@ -49,6 +51,18 @@ def test_refuses_a_text_that_was_unscannable() -> None:
     body = a_body()
     (index,) = [s.index for s in surface(body).segments if s.path.endswith("content")]
     unread = inspected(body, Unscannable(index, UnscannableReason.DETECTOR_FAILED))
+    with pytest.raises(EgressDenied):
+        build_body(body, "gpt-4o-mini", unread)
+
+
+def test_a_file_leaves_only_where_every_text_of_it_was_read() -> None:
+    body = a_body(file_data="data:text/plain;base64,SGVsbG8gdGhlcmUu")
+    whole = inspect_with((), ("en",), body)
+    assert json.loads(build_body(body, "gpt-4o-mini", whole))["file_data"] == body["file_data"]
+    (text,) = [s.index for s in whole.segments if s.origin is Origin.FILE]
+    (file,) = [s.index for s in whole.segments if s.blob is not None]
+    assert text != file
+    unread = replace(whole, unscannable=(Unscannable(file, UnscannableReason.LANGUAGE),))
     with pytest.raises(EgressDenied):
         build_body(body, "gpt-4o-mini", unread)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import AsyncIterator, Iterator
 
@@ -12,10 +13,13 @@ from demo.stand_in_cloud import ANSWER, Reply, StandInCloud
 from proxy.egress.cloud import OpenAICloud
 from proxy.egress.transport import Door, origin_of
 from proxy.errors import CloudError, EgressDenied
-from proxy.types import Outcome
+from proxy.routes.chat import CHAT
+from proxy.types import JSON, Outcome
 from tests.factories import a_destination
 from tests.harness import free_port
 
+assert CHAT.abroad is not None
+CALL = CHAT.abroad
 SECRET = "canary-in-the-request"
 BODY = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"canary-in-the-request"}]}'
 
@@ -35,7 +39,7 @@ async def backend() -> AsyncIterator[OpenAICloud]:
 
 async def complete(backend: OpenAICloud, base_url: str, body: bytes = BODY) -> Outcome:
     permit = mint(ids=("int", "dec", 1), body=BODY, origin=origin_of(base_url))
-    return await backend.complete(body, a_destination(base_url), permit)
+    return await backend.complete(body, a_destination(base_url), permit, CALL)
 
 
 async def test_brings_the_answer_and_what_it_cost(
@@ -44,6 +48,7 @@ async def test_brings_the_answer_and_what_it_cost(
     outcome = await complete(backend, cloud.base_url)
     assert outcome.body["choices"][0]["message"]["content"] == ANSWER  # type: ignore[index,call-overload]
     assert (outcome.prompt_tokens, outcome.completion_tokens) == (20, 9)
+    assert outcome.counted
     assert outcome.bytes_sent == len(BODY)
     assert [request.body for request in cloud.requests] == [BODY]
 
@@ -83,6 +88,53 @@ async def test_a_fault_becomes_ours_and_carries_nothing(
     assert len(cloud.requests) == 1
     said = "".join(traceback.format_exception(error)) + repr(vars(error))
     assert "canary" not in said
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("req_" + "0a" * 16, "req_" + "0a" * 16),
+        ("11111111-2222-3333-4444-555555555555",) * 2,
+        ("canary-in-the-answer", "other"),
+        ("req_" + "0a" * 16 + "-canary", "other"),
+    ],
+)
+async def test_keeps_the_providers_request_id_if_it_has_the_form_of_one(
+    given: str, kept: str, status: int, backend: OpenAICloud, cloud: StandInCloud
+) -> None:
+    cloud.reply = lambda _: Reply(status, headers=(("x-request-id", given),))
+    result: Outcome | CloudError
+    try:
+        result = await complete(backend, cloud.base_url)
+    except CloudError as error:
+        result = error
+    assert result.provider_request_id == kept
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"prompt_tokens": 7, "completion_tokens": 0}, (7, 0, True)),
+        ({"input_tokens": 7, "output_tokens": 2}, (7, 2, True)),
+        ({"prompt_tokens": 7, "total_tokens": 7}, (7, 0, True)),
+        ({"prompt_tokens": 7}, (7, 0, False)),
+        ({"completion_tokens": 7}, (0, 7, False)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, (0, 0, False)),
+        ({"prompt_tokens": -1, "completion_tokens": 3}, (0, 3, False)),
+        ({"prompt_tokens": True, "completion_tokens": 3}, (0, 3, False)),
+        ({"prompt_tokens": 2**40, "completion_tokens": 3}, (0, 3, False)),
+        ("none", (0, 0, False)),
+    ],
+    ids=str,
+)
+async def test_counts_tokens_only_where_the_destination_told_both(
+    usage: JSON, counts: tuple[int, int, bool], backend: OpenAICloud, cloud: StandInCloud
+) -> None:
+    told = {"choices": [{"message": {"content": "Yes."}}], "usage": usage}
+    cloud.reply = lambda _: Reply(200, json.dumps(told).encode())
+    outcome = await complete(backend, cloud.base_url)
+    assert (outcome.prompt_tokens, outcome.completion_tokens, outcome.counted) == counts
 
 
 async def test_a_refused_connection_sent_nothing(backend: OpenAICloud) -> None:

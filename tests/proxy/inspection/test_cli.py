@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from proxy.inspection.cli import inspect_jsonl
 from proxy.inspection.inline import inspect_with
+from proxy.inspection.recognizers import NO_RECOGNIZERS, Recognizers
 from proxy.types import Action, Inspection, JSONObject
 from tests.proxy.inspection.fakes import FakeDetector
 
@@ -15,7 +16,9 @@ from tests.proxy.inspection.fakes import FakeDetector
 class InlineInspector:
     """Inspects with a fake detector, in this process."""
 
-    async def inspect(self, body: JSONObject) -> Inspection:
+    async def inspect(
+        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+    ) -> Inspection:
         return inspect_with((FakeDetector("secret"),), ("en",), body)
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import base64
 import functools
-import gzip
 import json
 from collections.abc import Callable
 
 import pytest
 
 from proxy.inspection.inline import inline_inspector
+from proxy.policy.disguises import FORMS
 from proxy.types import JSON, Inspection, JSONObject
+from tests.proxy.inspection.files.builders import (
+    a_body_part,
+    a_docx,
+    a_pdf,
+    an_xlsx,
+    shown,
+    with_part,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +27,7 @@ CARD = "4111111111111111"
 SSN = "536-22-8726"
 MAIL = "jane.doe@example-mail.com"
 PHONE = "+1 212-555-0187"
+RUN = "<w:r><w:t>{}</w:t></w:r>"
 WORDS = dict(
     zip("0123456789", "zero one two three four five six seven eight nine".split(), strict=True)
 )
@@ -56,39 +65,6 @@ def styled(text: str, first: int) -> str:
     return "".join(chr(first + int(char)) if char.isdigit() else char for char in text)
 
 
-FORMS: dict[str, Callable[[str], str]] = {
-    "zero width space": lambda t: between(t, "\u200b"),
-    "zero width joiner": lambda t: between(t, "\u200d"),
-    "word joiner": lambda t: between(t, "\u2060"),
-    "soft hyphen": lambda t: between(t, "\u00ad"),
-    "bidi marks": lambda t: between(t, "\u202e"),
-    "variation selectors": lambda t: between(t, "\ufe0f"),
-    "combining marks": lambda t: between(t, "\u0336"),
-    "hangul filler": lambda t: between(t, "\u3164"),
-    "byte order marks": lambda t: between(t, "\ufeff"),
-    "full width": lambda t: shifted(t, 0xFEE0),
-    "tags": lambda t: "hi" + shifted(t, 0xE0000),
-    "base64": b64,
-    "base64 unpadded": lambda t: b64(f"it is {t}").rstrip("="),
-    "base64 url": lambda t: base64.urlsafe_b64encode(f"it is {t}?>".encode()).decode(),
-    "base64 twice": lambda t: b64(b64(t)),
-    "gzip in base64": lambda t: base64.b64encode(gzip.compress(t.encode())).decode(),
-    "base32": lambda t: base64.b32encode(t.encode()).decode(),
-    "hex": lambda t: t.encode().hex(),
-    "spaced hex": lambda t: t.encode().hex(" "),
-    "percent": lambda t: each(t, "%{:02X}"),
-    "percent twice": lambda t: each(t, "%25{:02x}"),
-    "entities": lambda t: each(t, "&#{};"),
-    "hex entities": lambda t: each(t, "&#x{:x};"),
-    "json escapes": lambda t: each(t, "\\u{:04x}"),
-    "byte escapes": lambda t: each(t, "\\x{:02x}"),
-    "quoted printable": lambda t: each(t, "={:02X}"),
-    "soft line breaks": lambda t: each(t, "={:02X}=\n"),
-    "code fence": lambda t: f"```\nvalue = '{t}'\n```",
-    "table": lambda t: f"| a | b |\n|---|---|\n| x | {t} |",
-    "diff": lambda t: f"-old\n+{t}\n",
-    "json": lambda t: json.dumps({"a": [{"b": t}]}),
-}
 VALUES = {"CREDIT_CARD": CARD, "EMAIL_ADDRESS": MAIL}
 
 
@@ -123,6 +99,11 @@ DIGITS = {
     "mathematical": styled(CARD, 0x1D7CE),
     "circled": "".join(chr(0x245F + int(digit)) for digit in CARD),
     "keycaps": between(CARD, "\ufe0f\u20e3") + "\ufe0f\u20e3",
+    "wrapped after two groups": "4012 8888\n8888 1881",
+    "wrapped after three groups": "4012 8888 8888\n1881",
+    "wrapped after one group": "4012\n8888 8888 1881",
+    "wrapped at a dash": "4012-8888-\n8888-1881",
+    "wrapped in a quoted reply": "> 4012 8888\n> 8888 1881",
     "nested": b64(between(CARD, " ")),
     "mixed": b64("\u200b".join(each(CARD, "%{:02X}"))),
 }
@@ -150,6 +131,48 @@ ADDRESSES = {
 @pytest.mark.parametrize("text", ADDRESSES.values(), ids=ADDRESSES.keys())
 def test_finds_an_address_in_every_layout(text: str) -> None:
     assert "EMAIL_ADDRESS" in found(f"You can write to {text} today.")
+
+
+#: Checksums and prefixes are those of real ones; the rest is made up.
+GLUED = {
+    "account behind a word": ("IBAN_CODE", "Pay ibanDE39271212966274133722 today."),
+    "account behind capitals": ("IBAN_CODE", "Pay IBANDE39 2712 1296 6274 1337 22 today."),
+    "account before a word": ("IBAN_CODE", "Pay DE39271212966274133722please today."),
+    "cloud key behind a word": ("CLOUD_CREDENTIAL", "Use hiAKIAXZPMUM3R7QCIDXC7 now."),
+    "cloud key before a word": ("CLOUD_CREDENTIAL", "Use AKIAXZPMUM3R7QCIDXC7x now."),
+    "token behind a word": (
+        "ACCESS_TOKEN",
+        f"Use hi{'ghp_'}Vtzx9jhhK5eIJ7wsHh3gcsMazZWlWKkBQj0A now.",
+    ),
+    "token behind a digit": ("ACCESS_TOKEN", "Use 7glpat-Vtzx9jhhK5eIJ7wsHh3g now."),
+    "key behind a word": ("API_KEY", "Use keysk-proj-Vtzx9jhhK5eIJ7wsHh3gcsMazZWlWKkB now."),
+    "account in tags": ("IBAN_CODE", f"Use {FORMS['tags']('DE39271212966274133722')} now."),
+    "cloud key in tags": ("CLOUD_CREDENTIAL", f"Use {FORMS['tags']('AKIAXZPMUM3R7QCIDXC7')} now."),
+}
+
+
+@pytest.mark.parametrize(("entity", "text"), GLUED.values(), ids=GLUED.keys())
+def test_finds_a_code_that_is_glued_to_a_word(entity: str, text: str) -> None:
+    assert entity in found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sort the task-management-in-the-cloud-age list and the disk-encryption-of-a-laptop one.",
+        "Years are 4012 4013\n4014 4015 in the story, and 2021 2022\n2023 2024 here.",
+        "The part is XXAB12CDEF34GH56IJ78KL in the catalogue.",
+        "An identifier like MAX_SIZE_OF_LIST_2024_ENTRIES is a constant.",
+    ],
+)
+def test_takes_no_word_for_a_code(text: str) -> None:
+    assert not found(text) & {
+        "CREDIT_CARD",
+        "IBAN_CODE",
+        "API_KEY",
+        "ACCESS_TOKEN",
+        "CLOUD_CREDENTIAL",
+    }
 
 
 OTHERS = {
@@ -212,6 +235,75 @@ def test_finds_a_card_in_every_place(more: dict[str, JSON]) -> None:
 
 def test_a_key_tells_what_a_bare_number_is() -> None:
     assert "US_SSN" in found("Hello there.", x={"social_security_number": 536228726})
+
+
+def file(data: bytes, kind: str) -> JSON:
+    url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    return [{"type": "file", "file": {"filename": "a", "file_data": url}}]
+
+
+OFFICE = "application/vnd.openxmlformats-officedocument"
+DOCX, XLSX = f"{OFFICE}.wordprocessingml.document", f"{OFFICE}.spreadsheetml.sheet"
+HIDDEN = "<w:r><w:rPr><w:vanish/></w:rPr><w:t>xyz</w:t></w:r>"
+BACKWARDS = tuple(enumerate(CARD))[::-1]
+FILES: dict[str, tuple[str, JSON]] = {
+    "text": ("CREDIT_CARD", file(CARD.encode(), "text/plain")),
+    "text without a label": ("CREDIT_CARD", [{"file_data": b64(f"it is {CARD}")}]),
+    "text in base64 in a file": ("CREDIT_CARD", file(b64(CARD).encode(), "text/plain")),
+    "zero width in a file": ("CREDIT_CARD", file("\u200b".join(CARD).encode(), "text/plain")),
+    "tags between": (
+        "CREDIT_CARD", file(b"<p>4111<b>1111</b><!-- x -->1111<i>1111</i></p>", "text/html"),
+    ),
+    "JSON in JSON in a file": (
+        "CREDIT_CARD", file(json.dumps({"a": json.dumps([CARD])}).encode(), "application/json"),
+    ),
+    "a bare number under its heading": (
+        "US_SSN", file(b"name,ssn\nx,536228726\n", "text/csv"),
+    ),
+    "a bare number in a sheet": ("US_SSN", file(an_xlsx(["ssn"], [536228726]), XLSX)),
+    "cells": ("CREDIT_CARD", file(an_xlsx(["x"], ["4111", "1111", "1111", "1111"]), XLSX)),
+    "one digit a run": (
+        "CREDIT_CARD", file(a_body_part("<w:p>" + "".join(map(RUN.format, CARD)) + "</w:p>"), DOCX),
+    ),
+    "hidden text between": (
+        "CREDIT_CARD",
+        file(a_body_part("<w:p>" + HIDDEN.join(map(RUN.format, CARD)) + "</w:p>"), DOCX),
+    ),
+    "one digit a paragraph": ("CREDIT_CARD", file(a_docx(*CARD), DOCX)),
+    "words in a document": ("CREDIT_CARD", file(a_docx(" ".join(WORDS[d] for d in CARD)), DOCX)),
+    "name of the author": (
+        "PERSON",
+        file(
+            with_part(
+                a_docx("Hello."),
+                "docProps/core.xml",
+                "<x><creator>Margaret Thornbury</creator></x>",
+            ),
+            DOCX,
+        ),
+    ),
+    "PDF": ("CREDIT_CARD", file(a_pdf(shown(f"Pay {CARD}")), "application/pdf")),
+    "PDF, drawn backwards": (
+        "CREDIT_CARD",
+        file(
+            a_pdf("".join(f"BT /F 9 Tf {5 * n} 7 Td ({d}) Tj ET " for n, d in BACKWARDS)),
+            "application/pdf",
+        ),
+    ),
+    "PDF, a mail address in its title": (
+        "EMAIL_ADDRESS",
+        file(a_pdf(shown("Hi"), f"<</Title({MAIL})>>", trailer="/Info 6 0 R"), "application/pdf"),
+    ),
+    "PDF that is called text": ("file", file(a_pdf(shown(CARD)), "text/plain")),
+    "document behind a PDF": ("file", file(a_pdf() + a_docx(CARD), "application/pdf")),
+    "loose base64": ("undecodable", [{"file_data": f"data:text/plain;base64,{b64(CARD)[:-2]}\n"}]),
+    "archive": ("file", file(b"PK\x03\x04" + bytes(40), "application/zip")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("entity", "content"), FILES.values(), ids=FILES.keys())
+def test_finds_a_value_in_every_kind_of_file(entity: str, content: JSON) -> None:
+    assert entity in found(content)
 
 
 UNREADABLE = {

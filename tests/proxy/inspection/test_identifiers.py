@@ -29,6 +29,8 @@ def found(text: str) -> set[str]:
         pytest.param("card 4111 1111 1111 1111", "CREDIT_CARD", id="card"),
         pytest.param("身份证号码是11010519491231002X", "NATIONAL_ID", id="Chinese identity number"),
         pytest.param("+44 20 7946 0958", "PHONE_NUMBER", id="phone"),
+        pytest.param("jane.doe@mail.corp.internal", "EMAIL_ADDRESS", id="address of a house"),
+        pytest.param("jane.doe@example-mail.com.txt", "EMAIL_ADDRESS", id="address as file name"),
     ],
 )
 def test_finds_an_identifier_when_its_form_or_word_is_there(text: str, entity: str) -> None:

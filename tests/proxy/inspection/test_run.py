@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from proxy.errors import InspectionError
+from proxy.inspection.recognizers import CUSTOM, Recognizer, Recognizers
 from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import BATCH_CHARS, BATCH_TEXTS, ProcessInspector, batches
-from proxy.types import Inspection, Origin, Role, Segment, UnscannableReason
+from proxy.types import (
+    Category,
+    Inspection,
+    JSONObject,
+    Origin,
+    Role,
+    Segment,
+    UnscannableReason,
+)
 from tests.factories import a_body
+from tests.proxy.inspection.files.builders import a_docx, a_package
 
 pytestmark = pytest.mark.slow
 
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 CARD = "Pay with 4111 1111 1111 1111, please."
 
 
@@ -100,6 +113,46 @@ async def test_other_requests_go_on_while_one_client_hangs_up(inspector: Process
     assert inspection.unscannable == ()
 
 
+def a_file(data: bytes) -> JSONObject:
+    url = f"data:{DOCX};base64,{base64.b64encode(data).decode()}"
+    part: JSONObject = {"type": "file", "file": {"filename": "a.docx", "file_data": url}}
+    return {"messages": [{"role": "user", "content": [part]}]}
+
+
+async def test_reads_a_file_in_the_worker(inspector: ProcessInspector) -> None:
+    inspection = await inspector.inspect(a_file(a_docx(CARD)))
+    assert "CREDIT_CARD" in entities(inspection)
+    assert inspection.unscannable == ()
+    assert inspection.coverage.num_inspected == 2  # its name, and itself
+
+
+async def test_a_file_is_unscannable_when_the_worker_is_lost_over_it() -> None:
+    inspector = ProcessInspector(num_workers=1, timeout_s=3.0, config=DetectorConfig(("en",)))
+    await inspector.start()
+    try:
+        os.kill(worker_pids(inspector)[0], signal.SIGSTOP)
+        inspection = await inspector.inspect(a_file(a_docx("Hello there.")))
+        reasons = {entry.reason for entry in inspection.unscannable}
+        assert reasons == {UnscannableReason.DETECTOR_TIMEOUT}
+        assert inspection.coverage.num_inspected == 0
+        after = await inspector.inspect(a_file(a_docx("Hello there.")))
+        assert after.unscannable == ()
+    finally:
+        await inspector.aclose()
+
+
+async def test_a_file_that_unfolds_to_more_than_memory_costs_the_worker_nothing(
+    inspector: ProcessInspector,
+) -> None:
+    pids = worker_pids(inspector)
+    nested = "<x>" * 3_000_000
+    for bomb in (a_package({"a.xml": nested}), a_package({"a.xml": b"\0" * (400 * 2**20)})):
+        inspection = await inspector.inspect(a_file(bomb))
+        assert {entry.reason for entry in inspection.unscannable} == {UnscannableReason.TOO_LONG}
+    assert "CREDIT_CARD" in entities(await inspector.inspect(a_body(CARD)))
+    assert worker_pids(inspector) == pids
+
+
 async def test_refuses_when_too_many_requests_wait(
     inspector: ProcessInspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,3 +187,41 @@ def test_batches_keep_every_segment_in_order_and_stay_small() -> None:
     for batch in made:
         assert len(batch) <= BATCH_TEXTS
         assert len(batch) == 1 or sum(len(s.text or "") for s in batch) <= BATCH_CHARS
+
+
+BADGE = Recognizer("BADGE", Category.IDENTITY, 0.6, pattern=r"\bE-\d{6}\b")
+
+
+async def test_reads_with_the_recognizers_of_each_request(inspector: ProcessInspector) -> None:
+    body, ours = a_body("Ask E-104233."), Recognizers.of([BADGE])
+    others = Recognizers.of([replace(BADGE, entity="STAFF_ID", score=0.7)])
+    for recognizers, expected in ((ours, "BADGE"), (others, "STAFF_ID"), (ours, "BADGE")):
+        inspection = await inspector.inspect(body, recognizers)
+        assert expected in entities(inspection)
+        assert len(entities(inspection) & {"BADGE", "STAFF_ID"}) == 1
+        assert (CUSTOM, recognizers.version) in inspection.detectors
+    inspection = await inspector.inspect(body)
+    assert entities(inspection) & {"BADGE", "STAFF_ID"} == set()
+    assert CUSTOM not in dict(inspection.detectors)
+
+
+async def test_is_unscannable_when_a_worker_has_lost_the_recognizers_and_well_right_after(
+    inspector: ProcessInspector,
+) -> None:
+    ours = Recognizers.of([BADGE])
+    [worker] = inspector._alive
+    worker._sets = [ours.version]  # it is taken to have them, and does not
+    lost = await inspector.inspect(a_body("Ask E-104233."), ours)
+    assert {entry.reason for entry in lost.unscannable} == {UnscannableReason.DETECTOR_FAILED}
+    again = await inspector.inspect(a_body("Ask E-104233."), ours)
+    assert again.unscannable == ()
+    assert "BADGE" in entities(again)
+
+
+async def test_a_fresh_worker_gets_the_recognizers(inspector: ProcessInspector) -> None:
+    ours = Recognizers.of([BADGE])
+    await inspector.inspect(a_body("Ask E-104233."), ours)
+    os.kill(worker_pids(inspector)[0], signal.SIGKILL)
+    await inspector.inspect(a_body("One that is lost: E-104234."), ours)
+    found = await inspector.inspect(a_body("One that is not: E-104235."), ours)
+    assert "BADGE" in entities(found)

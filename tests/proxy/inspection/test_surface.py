@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from proxy.inspection.inline import inspect_with
 from proxy.inspection.structural import is_structural, is_structural_number, number_text
-from proxy.inspection.surface import surface
-from proxy.types import JSON, JSONObject, Origin, Role, UnscannableReason
+from proxy.inspection.surface import MAX_FILES, surface
+from proxy.types import (
+    JSON,
+    Inspection,
+    JSONObject,
+    Origin,
+    Role,
+    Unscannable,
+    UnscannableReason,
+)
 from tests.factories import a_body
 from tests.proxy.inspection.fakes import FakeDetector
 
@@ -64,6 +72,7 @@ def test_no_string_key_or_long_number_escapes(body: JSONObject) -> None:
     num_blobs = sum(segment.blob is not None for segment in found.segments)
     missed = [w for w in words(body) if not is_structural(w) and w not in texts]
     assert len(missed) <= num_blobs
+    unread |= {file.index for file in found.files}
     assert all(s.index in unread for s in found.segments if s.blob is not None)
     assert found.num_strings == len(list(words(body)))
     assert [segment.index for segment in found.segments] == list(range(len(found.segments)))
@@ -145,7 +154,7 @@ PARTS: dict[str, tuple[JSONObject, UnscannableReason]] = {
 @pytest.mark.parametrize(("part", "reason"), PARTS.values(), ids=PARTS.keys())
 def test_a_part_that_is_no_text_is_unscannable(part: JSONObject, reason: UnscannableReason) -> None:
     body: JSONObject = {"messages": [{"role": "user", "content": [part]}]}
-    assert reason in {entry.reason for entry in surface(body).unscannable}
+    assert reason in {entry.reason for entry in read(body).unscannable}
 
 
 @pytest.mark.parametrize("number", [4111111111111111, 4111111111111111.0, 0.4111111111111111])
@@ -167,27 +176,112 @@ def test_white_space_is_structural_only_while_it_is_short_and_plain() -> None:
     assert not is_structural("\u2003")
 
 
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
 def a_file(text: bytes, kind: str = "text/csv") -> JSONObject:
     url = f"data:{kind};base64,{base64.b64encode(text).decode()}"
     part: JSONObject = {"type": "file", "file": {"filename": "a.csv", "file_data": url}}
     return {"messages": [{"role": "user", "content": [part]}]}
 
 
-def test_a_text_file_is_read_as_text() -> None:
-    body = a_file(b"name,mail\nJane,secret-word@example-mail.com\n")
-    assert surface(body).unscannable == ()
-    inspection = inspect_with((FakeDetector("secret-word"),), ("en",), body)
-    assert [finding.view for finding in inspection.findings] == ["decode"]
+def read(body: JSONObject) -> Inspection:
+    return inspect_with((FakeDetector("secret-word"),), ("en",), body)
+
+
+def test_a_text_file_is_read_and_leaves_as_it_came() -> None:
+    inspection = read(a_file(b"name,mail\nJane,secret-word@example-mail.com\n", "text/plain"))
+    assert inspection.unscannable == ()
+    (finding,) = inspection.findings
+    segment = inspection.segments[finding.segment]
+    assert segment.origin is Origin.FILE
+    assert (segment.text or "")[finding.start : finding.end] == "secret-word"
+    assert segment.path == "messages[0].content[0].file.file_data"
+    assert segment.role is Role.USER
+
+
+def test_json_in_a_file_is_read_as_json_too() -> None:
+    text = json.dumps({"a": b"secret\\u002dword".decode("unicode_escape")})
+    inspection = read(a_file(text.replace("-", "\\u002d").encode(), "application/json"))
+    assert {inspection.segments[f.segment].origin for f in inspection.findings} >= {Origin.EMBEDDED}
+
+
+UNREAD: dict[str, JSONObject] = {
+    "latin-1": a_file("caf\u00e9 secret".encode("latin-1")),
+    "binary": a_file(b"\x00\x01\x02\x03" * 9),
+    "unknown type": a_file(b"a,b", "a/b"),
+    "parameters of its own": a_file(b"a,b", "text/csv;name=Jane-Roe"),
+    "another charset": a_file(b"a,b", "text/csv;charset=utf-7"),
+}
+
+
+@pytest.mark.parametrize("body", UNREAD.values(), ids=UNREAD.keys())
+def test_a_file_that_is_not_read_whole_is_unscannable(body: JSONObject) -> None:
+    assert {entry.reason for entry in read(body).unscannable} == {UnscannableReason.FILE}
+
+
+LOOSE = {
+    "white space": "YSxi\n",
+    "letters besides": "YS!xi",
+    "spare bits": "YSxiZZ==",
+    "cut": "YSxiY",
+}
+
+
+@pytest.mark.parametrize("letters", LOOSE.values(), ids=LOOSE.keys())
+def test_base64_that_two_readers_decode_apart_is_unscannable(letters: str) -> None:
+    part: JSONObject = {"file": {"file_data": f"data:text/csv;base64,{letters}"}}
+    inspection = read({"messages": [{"role": "user", "content": [part]}]})
+    assert {entry.reason for entry in inspection.unscannable} == {UnscannableReason.UNDECODABLE}
+
+
+def test_of_too_many_files_the_rest_is_unscannable() -> None:
+    parts = [{"file_data": f"data:text/plain;base64,{b64(str(n))}"} for n in range(MAX_FILES + 2)]
+    inspection = read({"messages": [{"role": "user", "content": parts}]})
+    assert [entry.reason for entry in inspection.unscannable] == [UnscannableReason.TOO_LONG] * 2
+
+
+def test_a_file_whose_text_cannot_be_read_counts_as_unread() -> None:
+    text = base64.b64encode(bytes((i * 73 + i * i) % 256 for i in range(600)))
+    body = a_file(b"see " + text, "text/plain")
+    inspection = read(body)
+    (file,) = [segment for segment in inspection.segments if segment.blob is not None]
+    assert Unscannable(file.index, UnscannableReason.UNDECODABLE) in inspection.unscannable
+    assert inspection.coverage.num_unscannable == 1
+
+
+@given(st.text(max_size=200))
+def test_a_text_file_counts_as_read_only_with_its_whole_text(text: str) -> None:
+    data = text.encode("utf-8", "surrogatepass")
+    inspection = read(a_file(data, "text/plain"))
+    if not inspection.unscannable:
+        read_texts = {s.text for s in inspection.segments if s.origin is Origin.FILE}
+        assert data.decode("utf-8-sig") in read_texts
+
+
+CODES: list[JSON] = [ord(char) for char in "Jane Doe, 12 High St"]
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        a_file("caf\u00e9 secret".encode("latin-1")),
-        a_file(b"\x00\x01\x02\x03" * 9),
-        a_file(b"a,b", "a/b"),
+        {"input": [40, 41]},
+        {"prompt": [40]},
+        {"input": [[40, 41], [42]]},
+        a_body(x={"y": CODES}),
+        a_body(x=[float(str(code)) for code in CODES]),
     ],
-    ids=["latin-1", "binary", "unknown type"],
+    ids=["input", "one token", "several", "unknown field", "floats"],
 )
-def test_a_file_that_is_not_read_whole_is_unscannable(body: JSONObject) -> None:
-    assert {entry.reason for entry in surface(body).unscannable} == {UnscannableReason.FILE}
+def test_a_row_of_numbers_may_spell_a_text(body: JSONObject) -> None:
+    assert {entry.reason for entry in surface(body).unscannable} == {UnscannableReason.UNDECODABLE}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [a_body(x=[1, 2, 3]), a_body(x=[True] * 40), {"input": ["a", "b"]}, {"input": [{"a": 1}]}],
+    ids=["short", "flags", "texts", "objects"],
+)
+def test_a_short_list_or_another_one_spells_nothing(body: JSONObject) -> None:
+    assert surface(body).unscannable == ()

@@ -12,6 +12,15 @@ from proxy.local.cli import app
 from tests.proxy.local.test_model import a_folder
 
 
+@pytest.fixture(autouse=True)
+def _encoder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An encoder of the operator's own, so that none is fetched."""
+    folder = tmp_path_factory.mktemp("encoder")
+    for name in ("config.json", "tokenizer.json"):
+        (folder / name).touch()
+    monkeypatch.setenv("RINGFENCE_EMBEDDING_MODEL_DIR", str(folder))
+
+
 def run(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(app, ["pull", *arguments])
     return result.exit_code, result.output

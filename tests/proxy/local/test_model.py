@@ -14,6 +14,7 @@ from proxy.errors import LocalBackendError
 from proxy.local import model
 from proxy.local.model import GGUF_NAME, ensure_model, is_ready, model_digest, pull, unpack
 from tests.harness import model_dir
+from tests.proxy.learning.tiny import make_model
 
 
 def a_folder(folder: Path, weights: bytes = b"weights", named: bytes = b"weights") -> Path:
@@ -39,12 +40,43 @@ def test_a_folder_that_is_not_whole_is_not_ready(tmp_path: Path) -> None:
     assert not is_ready(tmp_path)
 
 
+def test_a_model_of_ones_own_needs_no_manifest_and_no_pull_takes_its_place(tmp_path: Path) -> None:
+    said: list[str] = []
+    folder = make_model(tmp_path / "own")
+    (folder / "ringfence-model.json").unlink(missing_ok=True)
+    assert ensure_model(folder, said.append) == folder
+    assert said == []
+    before = model_digest(folder)
+    with pytest.raises(LocalBackendError, match="something else"):
+        pull(folder, said.append)
+    assert model_digest(folder) == before
+    (folder / "config.json").unlink()
+    assert not is_ready(folder)
+
+
 def test_weights_are_known_by_their_digest(tmp_path: Path) -> None:
     folder = a_folder(tmp_path)
-    assert model_digest(folder) == f"sha256:{hashlib.sha256(b'weights').hexdigest()}"
+    line = f"{hashlib.sha256(b'weights').hexdigest()}  model.safetensors\n".encode()
+    assert model_digest(folder) == f"sha256:{hashlib.sha256(line).hexdigest()}"
     (folder / "model.safetensors").write_bytes(b"changed")
     with pytest.raises(LocalBackendError, match="are not those"):
         model_digest(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "chat_template.jinja", "config.json", "additional/other.jinja"]
+)
+def test_whatever_shapes_an_answer_is_in_the_digest(name: str, tmp_path: Path) -> None:
+    folder = a_folder(tmp_path)
+    (folder / name).parent.mkdir(exist_ok=True)
+    digests = {model_digest(folder)}
+    for text in ("one", "two"):
+        (folder / name).write_text(text)
+        digests.add(model_digest(folder))
+    assert len(digests) == 3
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / name.replace("/", "-")).write_text("how it was fetched")
+    assert model_digest(folder) in digests
 
 
 def test_a_folder_of_ones_own_needs_no_manifest_but_safetensors(tmp_path: Path) -> None:

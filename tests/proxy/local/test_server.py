@@ -90,7 +90,7 @@ def test_many_at_once_are_all_answered(local_url: str) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "code", "param"),
     [
-        ({**a_body(), "n": 2}, 400, "unsupported_parameter", "n"),
+        ({**a_body(), "n": 2, "stream": True}, 400, "unsupported_parameter", "n"),
         ({**a_body(), "tools": [{"type": "function"}]}, 400, "unsupported_parameter", "tools"),
         ({**a_body(), "max_tokens": 10**6}, 400, "context_length_exceeded", None),
         ({**a_body(), "temperature": 9}, 400, "invalid_value", "temperature"),
@@ -112,8 +112,8 @@ def test_refuses_by_name(
 def test_says_that_it_is_there(local_url: str) -> None:
     with httpx2.Client(trust_env=False) as wire:
         assert wire.get(local_url.replace("/v1", "/healthz")).json() == {"status": "ok"}
-        (model,) = wire.get(f"{local_url}/models").json()["data"]
-    assert model["id"] == "smollm2-135m-instruct"
+        models = wire.get(f"{local_url}/models").json()["data"]
+    assert [model["id"] for model in models] == ["smollm2-135m-instruct", "all-minilm-l6-v2"]
 
 
 def test_a_client_that_leaves_costs_the_others_nothing(local_url: str) -> None:
@@ -127,3 +127,67 @@ def test_a_client_that_leaves_costs_the_others_nothing(local_url: str) -> None:
             with pytest.raises(httpx2.TimeoutException):
                 wire.post(path, json=body, timeout=0.3)
     assert post(local_url, {**a_body(), "max_tokens": 2}).status_code == 200
+
+
+def test_several_answers_come_in_one(local_url: str) -> None:
+    with client(local_url) as ours:
+        chat = ours.chat.completions.create(
+            model="any", messages=[{"role": "user", "content": CLEAN}], max_tokens=2, n=2
+        )
+        text = ours.completions.create(
+            model="any", prompt=["The river", "One, two,"], max_tokens=2, n=2, logprobs=1
+        )
+    assert [choice.index for choice in chat.choices] == [0, 1]
+    assert chat.usage is not None
+    assert chat.usage.completion_tokens == 4
+    assert [choice.index for choice in text.choices] == [0, 1, 2, 3]
+    assert all(choice.text for choice in text.choices)
+    scores = text.choices[0].logprobs
+    assert scores is not None
+    assert scores.text_offset == [0, len((scores.tokens or [""])[0])]
+
+
+def test_near_texts_have_near_vectors(local_url: str) -> None:
+    with client(local_url) as ours:
+        texts = ["A cat sat on the mat.", "A kitten rests on a rug.", "Interest rates rose again."]
+        told = ours.embeddings.create(model="any", input=texts)
+        plain = ours.embeddings.create(model="any", input=texts[0], encoding_format="float")
+    cat, kitten, rates = (one.embedding for one in told.data)
+    assert len(cat) == 384
+    assert cosine(cat, kitten) > cosine(cat, rates) + 0.3
+    assert plain.data[0].embedding == pytest.approx(cat, abs=1e-5)
+    assert sum(value * value for value in cat) == pytest.approx(1, abs=1e-4)
+    assert told.usage.prompt_tokens > 12
+
+
+def test_every_word_of_a_long_text_counts(local_url: str) -> None:
+    with client(local_url) as ours:
+        start = "The river is long. " * 100
+        one, other = (
+            ours.embeddings.create(model="any", input=start + end).data[0].embedding
+            for end in ("Cats purr.", "Interest rates rose. " * 20)
+        )
+    assert cosine(one, other) < 0.999
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "param"),
+    [
+        ({"input": [1, 2, 3]}, "unsupported_parameter", "input"),
+        ({"input": "a", "dimensions": 64}, "unsupported_parameter", "dimensions"),
+        ({"input": []}, "invalid_value", "input"),
+        ({"input": "word " * 9000}, "context_length_exceeded", None),
+    ],
+    ids=["token ids", "dimensions", "nothing", "too long"],
+)
+def test_what_the_encoder_cannot_do_is_refused_by_name(
+    more: dict[str, Any], code: str, param: str | None, local_url: str
+) -> None:
+    with httpx2.Client(trust_env=False, timeout=60) as wire:
+        error = wire.post(f"{local_url}/embeddings", json=more).json()["error"]
+    assert (error["code"], error["param"]) == (code, param)
+
+
+def cosine(one: list[float], other: list[float]) -> float:
+    """For vectors of length 1."""
+    return sum(a * b for a, b in zip(one, other, strict=True))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import RequestError
-from proxy.local.wishes import read_wishes
+from proxy.local.wishes import nth, read_continuations, read_wishes
 from proxy.types import JSON, JSONObject
 from tests.factories import a_body
 
 REFUSED: dict[str, JSON] = {
-    "n": 2,
+    "suffix": "and so on",
     "tools": [{"type": "function"}],
     "tool_choice": "required",
     "functions": [{"name": "f"}],
@@ -122,3 +122,38 @@ def test_takes_the_likeliest_token_unless_asked_otherwise() -> None:
 def test_its_repr_holds_no_word_of_the_request() -> None:
     wishes = read_wishes(a_body("canary-4711", stop=["canary-4712"]))
     assert "canary" not in repr(wishes)
+
+
+def test_several_answers_have_seeds_of_their_own() -> None:
+    wishes = read_wishes(a_body(n=3, seed=7))
+    assert wishes.num_choices == 3
+    assert [nth(wishes.sampling, which).seed for which in range(3)] == [7, 8, 9]
+
+
+def test_a_stream_tells_one_answer_only() -> None:
+    with pytest.raises(RequestError) as caught:
+        read_wishes(a_body(n=2, stream=True))
+    assert caught.value.param == "n"
+
+
+def test_prompts_are_carried_on() -> None:
+    wishes = read_continuations({"prompt": ["a", "b"], "n": 2, "logprobs": 3, "stop": "x"})
+    assert (wishes.prompts, wishes.num_choices, wishes.logprobs) == (("a", "b"), 2, True)
+    assert (wishes.sampling.num_top, wishes.sampling.max_tokens) == (3, 16)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({"prompt": [1, 2]}, "unsupported_parameter", "prompt"),
+        ({"prompt": "a", "echo": True}, "unsupported_parameter", "echo"),
+        ({"prompt": "a", "stream": True}, "unsupported_parameter", "stream"),
+        ({"prompt": []}, "invalid_value", "prompt"),
+        ({}, "invalid_value", "prompt"),
+    ],
+    ids=["token ids", "echo", "stream", "nothing", "absent"],
+)
+def test_a_prompt_it_cannot_carry_on_is_refused(body: JSONObject, code: str, param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_continuations(body)
+    assert (caught.value.code, caught.value.param) == (code, param)

@@ -7,12 +7,16 @@ from datetime import UTC, date, datetime
 
 from hypothesis import strategies as st
 
-from proxy.inspection.entities import category_of
+from proxy.inspection.entities import ENTITIES as BUILT_IN
 from proxy.policy.decide import Context
 from proxy.policy.language import (
+    Examples,
     ExceptionPolicy,
+    MaskAction,
+    MaskOptions,
     Part,
     PolicyFile,
+    RecognizerPolicy,
     Rule,
     Scope,
     When,
@@ -25,6 +29,7 @@ from proxy.types import (
     Coverage,
     Finding,
     Inspection,
+    MaskWith,
     Origin,
     Role,
     Segment,
@@ -32,7 +37,18 @@ from proxy.types import (
     UnscannableReason,
 )
 
-ENTITIES = ("PERSON", "US_SSN", "EMAIL_ADDRESS", "CREDIT_CARD", "HEALTH_CONDITION")
+ENTITIES = ("PERSON", "US_SSN", "EMAIL_ADDRESS", "CREDIT_CARD", "HEALTH_CONDITION", "BADGE")
+
+#: An entity that only a recognizer finds.
+BADGE = RecognizerPolicy(
+    entity="BADGE",
+    category=Category.IDENTITY,
+    why="because",
+    terms=("badge",),
+    score=0.6,
+    examples=Examples(match=("badge",), no_match=("budget",)),
+)
+ENTITY_CATEGORIES = {**BUILT_IN, BADGE.entity: BADGE.category}
 CATEGORIES = (Category.IDENTITY, Category.CONTACT, Category.HEALTH)
 ROLES = (Role.USER, Role.TOOL)
 PATHS = ("messages[0].content", "messages[0].name", "user")
@@ -73,7 +89,9 @@ rules = st.builds(
     why=st.just("because"),
     when=whens,
     scope=scopes,
-    action=st.sampled_from(list(Action)),
+    action=st.sampled_from(
+        [*Action, *(MaskAction(mask=MaskOptions(**{"with": way})) for way in MaskWith)]
+    ),
 )
 
 
@@ -89,7 +107,7 @@ def files(draw: st.DrawFn, *, with_exceptions: bool = True) -> PolicyFile:
         ExceptionPolicy(
             id=f"ex{index}",
             loosens=rule_id,
-            to=draw(st.sampled_from([Action.ALLOW, Action.LOCAL_ONLY])),
+            to=draw(st.sampled_from([Action.ALLOW, Action.MASK, Action.LOCAL_ONLY])),
             scope=Scope(apps=("desk",)),
             why="because",
             ticket="T-1",
@@ -110,6 +128,7 @@ def files(draw: st.DrawFn, *, with_exceptions: bool = True) -> PolicyFile:
         on_unscannable=draw(st.sampled_from([Action.BLOCK, Action.LOCAL_ONLY])),
         on_detector_timeout=draw(st.sampled_from([Action.BLOCK, Action.LOCAL_ONLY])),
         public_figures="allow",
+        recognizers=draw(st.sampled_from([(), (BADGE,)])),
         floors=tuple(drawn[:split]),
         rules=tuple(free),
         exceptions=tuple(exceptions),
@@ -150,7 +169,7 @@ def inspections(draw: st.DrawFn) -> Inspection:
     )
     found = st.builds(
         lambda entity, segment, score: Finding(
-            entity, category_of(entity), segment, 0, 0, score, "d"
+            entity, ENTITY_CATEGORIES[entity], segment, 0, 0, score, "d"
         ),
         st.sampled_from(ENTITIES),
         st.integers(0, len(segments) - 1),
@@ -166,6 +185,13 @@ def inspections(draw: st.DrawFn) -> Inspection:
         (),
         0.0,
     )
+
+
+def seen_under(policy: Policy, inspection: Inspection) -> Inspection:
+    """The request as it is inspected under ``policy``: without what no detector of it finds."""
+    known = policy.vocabulary.entities
+    found = tuple(finding for finding in inspection.findings if finding.entity in known)
+    return replace(inspection, findings=found)
 
 
 def with_more(inspection: Inspection, finding: Finding) -> Inspection:

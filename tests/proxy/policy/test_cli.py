@@ -47,6 +47,17 @@ def test_lint_speaks_json_and_github(tmp_path: Path) -> None:
     assert run("lint", path, "--format", "github")[1].startswith("::error file=")
 
 
+def test_lint_speaks_sarif(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("PERSON]", "PERSN]"))
+    [result] = json.loads(run("lint", path, "--format", "sarif")[1])["runs"][0]["results"]
+    place = result["locations"][0]["physicalLocation"]
+    assert (result["ruleId"], result["level"]) == ("RF104", "error")
+    assert place["artifactLocation"]["uri"] == str(path)
+    assert place["region"]["startLine"] > 1
+    clean = run("lint", write(tmp_path, GOOD), "--format", "sarif")
+    assert (clean[0], json.loads(clean[1])["runs"][0]["results"]) == (0, [])
+
+
 def test_a_name_cannot_end_a_github_command(tmp_path: Path) -> None:
     path = write(tmp_path, '"a\\n::set-output name=x::y": 1\n')
     lines = run("lint", path, "--format", "github")[1].strip().splitlines()
@@ -119,7 +130,101 @@ def test_the_published_schema_is_current() -> None:
 def test_explain_tells_each_rule_in_a_line(tmp_path: Path) -> None:
     _, text = run("explain", write(tmp_path, GOOD), "--text", "Will it rain?")
     assert text.splitlines()[0] == "allow by the default"
-    assert any(line.startswith("  - r (trial.yaml:") for line in text.splitlines())
+    assert any("-  r (trial.yaml:" in line for line in text.splitlines())
+
+
+CARD_BODY = {"messages": [{"role": "user", "content": "hi"}], "x": {"4111 1111 1111 1111": 1}}
+
+
+def test_explain_reads_a_request_and_prints_nothing_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(CARD_BODY))
+    policy = write(tmp_path, GOOD.replace("[PERSON]}", "[CREDIT_CARD]}"))
+    code, text = run("explain", policy, "--request", path)
+    assert code == 0
+    assert text.splitlines()[0] == "local_only by r"
+    assert "CREDIT_CARD 1.00 by presidio in key outside messages" in text
+    assert "not to leave (local_only)" in text
+    as_json = run("explain", policy, "--request", path, "--json")[1]
+    assert {seen["entity"] for seen in json.loads(as_json)["findings"]} >= {"CREDIT_CARD"}
+    assert "4111" not in text + as_json
+
+
+def test_explain_shows_words_on_a_terminal_only(tmp_path: Path) -> None:
+    code, text = run("explain", write(tmp_path, GOOD), "--text", "Jane Doe", "--show")
+    assert code == 2
+    assert "on a terminal" in text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--text", "a", "--request", "b"),
+        ("--record", "dec_1"),
+        ("--ledger", "x", "--text", "a"),
+        ("--text", "a", "--json", "--show"),
+    ],
+)
+def test_explain_refuses_options_that_do_not_go_together(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    assert run("explain", write(tmp_path, GOOD), *options)[0] == 2
+
+
+@pytest.mark.parametrize("raw", [None, b"{", b'{"a": 1, "a": 2}'], ids=["none", "cut", "twice"])
+def test_explain_says_in_a_line_what_is_wrong_with_a_request(
+    tmp_path: Path, raw: bytes | None
+) -> None:
+    path = tmp_path / "request.json"
+    if raw is not None:
+        path.write_bytes(raw)
+    code, text = run("explain", write(tmp_path, GOOD), "--request", path)
+    assert (code, len(text.splitlines())) == (1, 1)
+
+
+def test_explain_reads_a_record(tmp_path: Path) -> None:
+    wal = tmp_path / "ledger" / "wal"
+    wal.mkdir(parents=True)
+    past = record(
+        ("PERSON", 1, 0.9), decision_id="dec_1", policy={"action": "allow", "digest": "x"}
+    )
+    broken = {"kind": "decision", "decision_id": "dec_2"}
+    (wal / "chain.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (broken, past)))
+    good = write(tmp_path, GOOD)
+    code, text = run("explain", good, "--record", "dec_1", "--ledger", tmp_path / "ledger")
+    assert (code, text.splitlines()[0]) == (0, "local_only by r")
+    assert "decided under another policy" in text
+    assert "PERSON 0.90" in text
+    for gone in ("dec_2", "dec_3"):
+        answer = run("explain", good, "--record", gone, "--ledger", tmp_path / "ledger")
+        assert (answer[0], len(answer[1].splitlines())) == (1, 1)
+
+
+def test_test_says_what_its_tests_show(tmp_path: Path) -> None:
+    code, text = run("test", write(tmp_path, GOOD))
+    assert code == 0
+    assert "of 1 rules 1 match in a test, 1 do not in one; block 0, local_only 1" in text
+
+
+def test_test_tries_forms_and_places(tmp_path: Path) -> None:
+    cards = GOOD.replace("[PERSON]}", "[CREDIT_CARD]}").replace("PERSON", "CREDIT_CARD")
+    case = (
+        "  - {name: hidden, user: pay 4111 1111 1111 1111, forms: [base64, tags],"
+        " places: [user, tool result, key], expect: {action: local_only}}\n"
+    )
+    code, text = run("test", write(tmp_path, cards + case))
+    assert (code, "hidden (6 forms and places)" in text) == (0, True)
+
+
+def test_fmt_lays_out_once_and_checks(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + "# end\nscope:   {}\n")
+    assert run("fmt", path, "--check") == (1, f"would lay out {path}\n")
+    assert run("fmt", path) == (0, f"laid out {path}\n")
+    assert run("fmt", path, "--check") == (0, "")
+    assert path.read_text().endswith("# end\nscope: {}\n")
+    bad = write(tmp_path, "a: &b 1\n", "bad")
+    code, text = run("fmt", bad)
+    assert (code, len(text.splitlines())) == (1, 1)
 
 
 def test_diff_says_what_it_cannot_prove(tmp_path: Path) -> None:

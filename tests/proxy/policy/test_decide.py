@@ -14,6 +14,8 @@ from proxy.types import (
     Decision,
     Finding,
     Inspection,
+    Mask,
+    MaskWith,
     Origin,
     Role,
     Segment,
@@ -245,6 +247,7 @@ ALLOWED = (
     "allow_list:\n"
     "  terms: [{value: Maria Keller, why: our spokesperson, owner: pr, until: 2026-12-31}]\n"
     "  domains: [{value: ours.example, why: our own mail, owner: pr, until: 2026-12-31}]\n"
+    "  patterns: [{value: 'E-\\d{4}', why: test accounts, owner: it, until: 2026-12-31}]\n"
 )
 
 
@@ -261,8 +264,24 @@ def spotted(text: str, entity: str, start: int, end: int, view: str = "raw") -> 
         (spotted("to info@ours.example", "EMAIL_ADDRESS", 3, 20), Action.ALLOW),
         (spotted("to info@not-ours.example", "EMAIL_ADDRESS", 3, 24), Action.LOCAL_ONLY),
         (spotted("ask Maria Keller now", "PERSON", 4, 16, view="fold"), Action.LOCAL_ONLY),
+        (spotted("see E-1234", "EMPLOYEE_ID", 4, 10), Action.ALLOW),
+        (spotted("see E-12345", "EMPLOYEE_ID", 4, 11), Action.LOCAL_ONLY),
+        (spotted("see xE-1234", "EMPLOYEE_ID", 4, 11), Action.LOCAL_ONLY),
+        (spotted("see e-1234", "EMPLOYEE_ID", 4, 10), Action.LOCAL_ONLY),
+        (spotted("see E-1234", "EMPLOYEE_ID", 4, 10, view="decode"), Action.LOCAL_ONLY),
     ],
-    ids=["known", "longer", "domain", "other-domain", "decoded"],
+    ids=[
+        "known",
+        "longer",
+        "domain",
+        "other-domain",
+        "decoded",
+        "pattern",
+        "pattern-longer",
+        "pattern-within",
+        "pattern-small",
+        "pattern-decoded",
+    ],
 )
 def test_the_allow_list_matches_to_the_letter(
     tmp_path: Path, inspection: Inspection, action: Action
@@ -310,3 +329,54 @@ def test_a_pinned_public_figure_closes_what_a_person_closes(tmp_path: Path) -> N
     only = "    only_for: {entities_absent: [PERSON]}\n"
     policy = load(tmp_path, "default: allow\npublic_figures: pin\n" + OPEN + only)
     assert not said(policy, a_finding("PUBLIC_FIGURE")).may_leave
+
+
+def test_a_rule_that_masks_masks_what_it_counts(tmp_path: Path) -> None:
+    rule = "  - {id: m, why: GDPR, when: {entities: [PERSON], min_score: 0.5}, action: mask}\n"
+    policy = load(tmp_path, "default: allow\n" + OPEN + "rules:\n" + rule)
+    sure, faint, other = a_finding(), a_finding(score=0.4), a_finding("LOCATION")
+    decision = said(policy, sure, faint, other)
+    assert (decision.action, decision.masks, ids(decision)) == (Action.MASK, (Mask(sure),), {"m"})
+    assert decision.only_masked
+    assert said(policy, faint).masks == ()
+
+
+def test_a_default_of_mask_masks_whatever_was_found(tmp_path: Path) -> None:
+    policy = load(tmp_path, "default: mask\n" + OPEN)
+    findings = (a_finding(score=0.01), a_finding("LOCATION"))
+    assert said(policy, *findings).masks == tuple(map(Mask, findings))
+    assert (said(policy).action, said(policy).masks) == (Action.MASK, ())
+
+
+def test_an_exception_to_mask_masks_what_its_rule_counts(tmp_path: Path) -> None:
+    exception = (
+        "exceptions: [{id: x, loosens: people, to: mask, scope: {apps: [desk]}, why: because,"
+        " ticket: T, owner: a, approved_by: b, until: 2099-01-01}]\n"
+    )
+    policy = load(tmp_path, "default: allow\n" + OPEN + "rules:\n" + PEOPLE + exception)
+    assert said(policy, a_finding()).masks == (Mask(a_finding()),)
+    assert said(policy, a_finding(), app="other").action is Action.LOCAL_ONLY
+
+
+def test_the_most_private_way_to_mask_wins(tmp_path: Path) -> None:
+    hashed = "  - {id: h, why: GDPR, when: {entities: [PERSON]}, action: {mask: {with: hash}}}\n"
+    plain = "  - {id: m, why: GDPR, when: {categories: [identity]}, action: mask}\n"
+    findings = (a_finding(), a_finding("VIN"))
+    expected = (Mask(findings[0], MaskWith.HASH), Mask(findings[1], MaskWith.PLACEHOLDER))
+    for rules in (hashed + plain, plain + hashed):
+        policy = load(tmp_path, "default: allow\n" + OPEN + "rules:\n" + rules)
+        decision = said(policy, *findings)
+        assert (decision.action, decision.masks) == (Action.MASK, expected)
+
+
+def test_ways_to_mask_are_ranked_by_how_little_they_tell() -> None:
+    ranked = sorted(MaskWith, key=lambda way: -way.strictness)
+    assert ranked == list(MaskWith) == ["redact", "hash", "placeholder", "pseudonym"]
+    assert [way for way in MaskWith if way.one_way] == ["redact", "hash"]
+
+
+def test_what_stays_for_another_reason_is_not_masked(tmp_path: Path) -> None:
+    mask = "  - {id: m, why: GDPR, when: {entities: [EMAIL_ADDRESS]}, action: mask}\n"
+    policy = load(tmp_path, "default: allow\n" + OPEN + "rules:\n" + PEOPLE + mask)
+    decision = said(policy, a_finding(), a_finding("EMAIL_ADDRESS"))
+    assert (decision.action, decision.masks) == (Action.LOCAL_ONLY, ())

@@ -14,7 +14,7 @@ from proxy.policy.language import PolicyFile
 from proxy.policy.source import FilePolicySource
 from proxy.types import Inspection
 from tests.proxy.policy.policies import OPEN, load
-from tests.proxy.policy.random_policies import contexts, files, inspections, policy_of
+from tests.proxy.policy.random_policies import contexts, files, inspections, policy_of, seen_under
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULE = "rules:\n  - {{id: r, why: GDPR, when: {when}, action: {action}}}\n"
@@ -34,6 +34,8 @@ def diff(folder: Path, old: str, new: str) -> Difference:
     head = "default: allow\n" + OPEN
     return compare(load(folder, head + old), load(folder, head + new), NOW)
 
+
+SCAN = "responses: {scan: redact, categories: [contact, health], min_score: 0.5}\n"
 
 LOOSER = {
     "rule gone": (rule(), ""),
@@ -66,6 +68,12 @@ LOOSER = {
     ),
     "cloud when home is down": ("", "on_local_failure: cloud\n"),
     "no record": ("", "unrecorded_local: true\n"),
+    "kept for less": ("record: {retention_days: 400}\n", "record: {retention_days: 399}\n"),
+    "kept at will": ("record: {retention_days: 400}\n", ""),
+    "answers unread": (SCAN, ""),
+    "answers only noted": (SCAN, SCAN.replace("redact", "note")),
+    "less of answers": (SCAN, SCAN.replace("contact, ", "")),
+    "surer in answers": (SCAN, SCAN.replace("0.5", "0.6")),
 }
 
 
@@ -76,6 +84,8 @@ def test_finds_what_is_looser(tmp_path: Path, name: str) -> None:
 
 
 TIGHTER = {
+    "answers read": ("", SCAN),
+    "answers blocked": (SCAN, SCAN.replace("redact", "block").replace("0.5", "0.4")),
     "same": (rule(), rule()),
     "rule added": ("", rule()),
     "stricter": (rule(), rule(action="block")),
@@ -115,6 +125,37 @@ def test_finds_a_destination_that_opens(tmp_path: Path) -> None:
     assert compare(new, old, NOW).no_new_egress
 
 
+def masking(when: str) -> str:
+    return f"rules:\n  - {{id: r, why: own, when: {when}, action: mask}}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{entities: [PERSON, VIN]}", "{entities: [PERSON]}"),
+        ("{entities: [PERSON]}", "{entities: [PERSON], min_score: 0.5}"),
+        ("{all_of: [{entities: [PERSON]}, {entities: [VIN]}]}", "{entities: [PERSON]}"),
+        ("{always: true}", "{entities: [PERSON]}"),
+    ],
+)
+def test_finds_a_value_that_is_no_longer_masked(old: str, new: str, tmp_path: Path) -> None:
+    found = diff(tmp_path, masking(old), masking(new))
+    assert not found.no_new_egress, found
+    assert diff(tmp_path, masking(new), masking("{always: true}")).no_new_egress
+
+
+def test_finds_a_value_that_is_masked_less_privately(tmp_path: Path) -> None:
+    plain = masking("{entities: [PERSON]}")
+    hashed = plain.replace("action: mask", "action: {mask: {with: hash}}")
+    (found,) = diff(tmp_path, hashed, plain).looser
+    assert str(found).endswith("mask 1 (hash) to eu by r, now mask 1 (placeholder) to eu")
+    assert diff(tmp_path, plain, hashed).no_new_egress
+    pretended = hashed.replace("hash", "pseudonym")
+    (found,) = diff(tmp_path, plain, pretended).looser
+    assert str(found).endswith("mask 1 (placeholder) to eu by r, now mask 1 (pseudonym) to eu")
+    assert diff(tmp_path, pretended, plain).no_new_egress
+
+
 def test_says_when_it_cannot_tell(tmp_path: Path) -> None:
     bulk = rule("{categories: [identity], min_count: 60}")
     apart = "rules:\n" + "".join(
@@ -140,8 +181,8 @@ def test_no_request_is_looser_where_none_was_found(
     before, after = policy_of(old), policy_of(new)
     if compare(before, after, NOW).no_new_egress:
         assert not is_looser(
-            decide(before, context, inspection, decision_id="d"),
-            decide(after, context, inspection, decision_id="d"),
+            decide(before, context, seen_under(before, inspection), decision_id="d"),
+            decide(after, context, seen_under(after, inspection), decision_id="d"),
         )
 
 
@@ -158,6 +199,47 @@ def test_no_request_is_looser_after_a_small_change(
     before, after = policy_of(old), policy_of(new)
     if compare(before, after, NOW).no_new_egress:
         assert not is_looser(
-            decide(before, context, inspection, decision_id="d"),
-            decide(after, context, inspection, decision_id="d"),
+            decide(before, context, seen_under(before, inspection), decision_id="d"),
+            decide(after, context, seen_under(after, inspection), decision_id="d"),
         )
+
+
+WHALE = """recognizers:
+  - entity: PROJECT
+    category: business
+    why: NDA 7
+    score: {score}
+    terms: [{terms}]
+    examples: {{match: [blue whale], no_match: [tuna]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "proved"),
+    [
+        ("", WHALE.format(score=0.5, terms="blue whale"), True),
+        (WHALE.format(score=0.5, terms="blue whale"), "", False),
+        (
+            WHALE.format(score=0.5, terms="blue whale"),
+            WHALE.format(score=0.6, terms="blue whale, orca"),
+            True,
+        ),
+        (
+            WHALE.format(score=0.5, terms="blue whale, orca"),
+            WHALE.format(score=0.5, terms="blue whale"),
+            False,
+        ),
+        (
+            WHALE.format(score=0.5, terms="blue whale"),
+            WHALE.format(score=0.4, terms="blue whale"),
+            False,
+        ),
+    ],
+    ids=["added", "gone", "more", "a term less", "less sure"],
+)
+def test_a_recognizer_that_finds_less_is_listed(
+    tmp_path: Path, old: str, new: str, proved: bool
+) -> None:
+    found = diff(tmp_path, old, new)
+    assert found.no_new_egress is proved
+    assert any("PROJECT" in text for text in found.constructs) is not proved

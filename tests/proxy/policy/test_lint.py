@@ -64,6 +64,7 @@ def test_ten_mistakes_get_ten_located_messages(tmp_path: Path) -> None:
         ("RF002", 5),  # a key nobody knows
         ("RF004", 9),  # http
         ("RF004", 12),  # a country by name
+        ("RF302", 14),  # no test
         ("RF104", 16),  # an entity nobody finds
         ("RF004", 20),  # a score above 1
         ("RF004", 21),  # an action that is none
@@ -100,7 +101,6 @@ def rules(*given: tuple[str, str, str]) -> str:
 
 ADVICE = {
     "RF201": ("", TEST),
-    "RF202": ("default: mask\n", TEST),
     "RF301": ("default: allow\n", ""),
     "RF302": ("default: allow\n" + rules(("a", "{entities: [PERSON]}", "block")), TEST),
     "RF303": (
@@ -126,11 +126,8 @@ ADVICE = {
         TEST,
     ),
     "RF502": ("default: allow\nvalid: {until: 2026-12-01}\n", TEST),
-    "RF202 of a rule": (
-        "default: allow\n" + rules(("a", "{entities: [PERSON]}", "mask")),
-        TEST,
-    ),
     "RF203": ("default: allow\ninclude: [more]\n", TEST),
+    "RF203 of mask": ("default: mask\ninclude: [more]\n", TEST),
     "RF403 of a twin": (
         "default: allow\n"
         + rules(("a", "{entities: [PERSON]}", "block"), ("b", "{entities: [PERSON]}", "block")),
@@ -141,13 +138,37 @@ ADVICE = {
         + rules(("a", "{always: true}", "block"), ("b", "{entities: [PERSON]}", "local_only")),
         TEST,
     ),
+    "RF404": (
+        "default: allow\n"
+        + rules(("a", "{all_of: [{entities: [BADGE], min_score: 0.8}]}", "block"))
+        + "recognizers: [{entity: BADGE, category: identity, why: because, terms: [badge],"
+        " score: 0.5, context: {words: [staff], boost: 0.2},"
+        " examples: {match: [badge], no_match: [budget]}}]\n",
+        TEST,
+    ),
+    "RF112": (
+        "default: allow\nallow_list: {patterns:"
+        " [{value: '(?=a)', why: because, owner: o, until: 2026-12-31}]}\n",
+        TEST,
+    ),
+    "RF114": (
+        "default: allow\nallow_list: {patterns:"
+        " [{value: '(?s).+', why: because, owner: o, until: 2026-12-31}]}\n",
+        TEST,
+    ),
     "RF601": (
         "default: allow\ndestinations: [{id: a, provider: o, base_url: 'https://x.example',"
         " models: [m], region: eu, transfer: {recipient: r, country: IE, basis: b,"
         " retention: z, training: true}}]\n",
         TEST,
     ),
+    "RF701": ("default: allow\nrecord: {retention_days: 182}\n", TEST),
 }
+
+
+def test_half_a_year_of_records_needs_no_advice(tmp_path: Path) -> None:
+    text = HEAD + "default: allow\nrecord: {retention_days: 183}\n" + TEST
+    assert "RF701" not in {code for code, _ in found(tmp_path, text)}
 
 
 @pytest.mark.parametrize("code", ADVICE)
@@ -188,3 +209,38 @@ def test_says_where_a_file_cannot_be_read(tmp_path: Path, raw: str) -> None:
 def test_goes_on_whatever_the_types_are(tmp_path: Path) -> None:
     text = "version: []\nrules: 3\ntests: {a: 1}\ndestinations: [3, null]\nvalid: 7\nscope: [1]\n"
     assert len(found(tmp_path, text)) >= 6
+
+
+LOOSENING = """default: allow
+public_figures: allow
+on_local_failure: cloud
+unrecorded_local: true
+rules: [{id: r, why: because, when: {entities: [BADGE]}, action: block}]
+allow_list:
+  terms: [{value: Ada, why: known, owner: pr, until: 2027-12-31}]
+  domains: [{value: ours.example, why: known, owner: pr, until: 2027-12-31}]
+  patterns: [{value: 'E-\\d{4}', why: known, owner: pr, until: 2027-12-31}]
+recognizers:
+  - entity: BADGE
+    category: identity
+    why: because
+    terms: [badge]
+    score: 0.5
+    languages: [de]
+    examples: {match: [badge], no_match: [budget]}
+exceptions:
+  - id: e
+    loosens: r
+    to: allow
+    scope: {apps: [a]}
+    why: because
+    ticket: T
+    owner: o
+    approved_by: p
+    until: 2027-12-31
+"""
+
+
+def test_lists_every_construct_that_loosens(tmp_path: Path) -> None:
+    places = [line for code, line in found(tmp_path, HEAD + LOOSENING) if code == "RF503"]
+    assert places == [6, 7, 8, 11, 12, 13, 20, 23]

@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 from proxy.policy.decide import Context, decide
 from proxy.policy.language import PolicyFile, Rule
 from proxy.policy.model import Policy
-from proxy.types import Action, Inspection
-from tests.factories import a_finding
+from proxy.types import Action, Finding, Inspection
 from tests.proxy.policy.random_policies import (
+    BADGE,
     ENTITIES,
+    ENTITY_CATEGORIES,
     contexts,
     files,
     inspections,
     policy_of,
     replace_id,
     rules,
+    seen_under,
     with_more,
 )
 from tests.proxy.policy.reference import decide_slowly
@@ -62,9 +64,21 @@ def test_an_include_never_loosens(
             "floors": tuple(replace_id(rule, f"i-{rule.id}") for rule in include.floors),
         }
     )
-    before = action_of(policy_of(file), context, inspection)
-    after = action_of(policy_of(file, renamed), context, inspection)
+    alone, joined = policy_of(file), policy_of(file, renamed)
+    before = action_of(alone, context, seen_under(alone, inspection))
+    after = action_of(joined, context, seen_under(joined, inspection))
     assert after.strictness >= before.strictness
+
+
+@many
+@given(files(), contexts, inspections())
+def test_a_recognizer_more_never_loosens(
+    file: PolicyFile, context: Context, inspection: Inspection
+) -> None:
+    without = policy_of(file.model_copy(update={"recognizers": ()}))
+    with_it = policy_of(file.model_copy(update={"recognizers": (BADGE,)}))
+    before = action_of(without, context, seen_under(without, inspection))
+    assert action_of(with_it, context, inspection).strictness >= before.strictness
 
 
 @many
@@ -73,8 +87,9 @@ def test_a_finding_more_never_loosens(
     file: PolicyFile, context: Context, inspection: Inspection, entity: str, score: float
 ) -> None:
     policy = policy_of(file)
+    found = Finding(entity, ENTITY_CATEGORIES[entity], 0, 0, 0, score, "d")
     before = action_of(policy, context, inspection)
-    after = action_of(policy, context, with_more(inspection, a_finding(entity, score)))
+    after = action_of(policy, context, with_more(inspection, found))
     assert after.strictness >= before.strictness
 
 
@@ -99,3 +114,34 @@ def test_a_pinned_origin_stays(file: PolicyFile, context: Context, inspection: I
     decision = decide(policy_of(file), context, inspection, decision_id="d", derived_from="dec_1")
     assert decision.action.strictness >= Action.LOCAL_ONLY.strictness
     assert not replace(decision, destinations=()).may_leave
+
+
+@many
+@given(files(), contexts, inspections())
+def test_once_masked_nothing_is_left_to_mask(
+    file: PolicyFile, context: Context, inspection: Inspection
+) -> None:
+    policy = policy_of(file)
+    decision = decide(policy, context, inspection, decision_id="d")
+    if decision.action is not Action.MASK:
+        assert decision.masks == ()
+        return
+    rest = tuple(f for f in inspection.findings if f not in {m.finding for m in decision.masks})
+    after = decide(policy, context, replace(inspection, findings=rest), decision_id="d")
+    assert after.action.strictness <= Action.MASK.strictness
+    assert after.masks == ()
+
+
+@many
+@given(files(), rules, contexts, inspections(), st.sampled_from(ENTITIES))
+def test_a_rule_or_a_finding_more_never_masks_less(
+    file: PolicyFile, rule: Rule, context: Context, inspection: Inspection, entity: str
+) -> None:
+    more = file.model_copy(update={"rules": (*file.rules, replace_id(rule, "added"))})
+    before = decide(policy_of(file), context, inspection, decision_id="d")
+    found = Finding(entity, ENTITY_CATEGORIES[entity], 0, 0, 4, 0.9, "test")
+    seen = with_more(inspection, found)
+    after = decide(policy_of(more), context, seen, decision_id="d")
+    if after.action is Action.MASK:
+        ways = {mask.finding: mask.by.strictness for mask in after.masks}
+        assert all(ways[mask.finding] >= mask.by.strictness for mask in before.masks)

@@ -14,7 +14,8 @@ from proxy.errors import PolicyError
 from proxy.policy import reload
 from proxy.policy.decide import decide
 from proxy.policy.model import Policy
-from proxy.policy.reload import PolicyKeeper, Rejection, Reload, Verdict
+from proxy.policy.refusal import Rejection
+from proxy.policy.reload import PolicyKeeper, Reload, Verdict
 from proxy.types import Action
 from tests.factories import a_finding, an_inspection
 from tests.proxy.policy.policies import HEAD, a_context, write

@@ -25,13 +25,14 @@ def record(*entities: tuple[str, int, float], **more: Any) -> dict[str, Any]:
         "policy": {"action": "allow"},
         "coverage": {"unscannable": {}},
         "languages": ["en"],
+        "detectors": {"secrets": "1"},
         "entities": [
             {
                 "entity": name,
                 "category": "identity",
                 "count": count,
                 "max_score": score,
-                "roles": ["user"],
+                "roles": [{"role": "user", "count": count, "max_score": score}],
             }
             for name, count, score in entities
         ],
@@ -89,3 +90,43 @@ def test_cannot_say_where_a_name_may_be_on_the_allow_list(
     allowed = "allow_list: {terms: [{value: Ada, why: known, owner: pr, until: 2026-12-31}]}\n"
     policy = load(tmp_path, RULE.format(when=when) + allowed)
     assert decide_record(record(("PERSON", 1, 0.9)), policy, NOW) is action
+
+
+RECOGNIZER = """recognizers:
+  - entity: PROJECT
+    category: business
+    why: NDA 7
+    score: 0.8
+    terms: [Blue Whale]
+    examples: {match: [blue whale], no_match: [tuna]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rules", "given", "action"),
+    [
+        ("{entities: [PROJECT]}", record(), None),
+        ("{entities: [PROJECT], min_score: 0.9}", record(), Action.ALLOW),
+        ("{entities: [PERSON]}", record(("PERSON", 1, 0.9)), None),
+        ("{always: true}", record(), Action.BLOCK),
+    ],
+)
+def test_nobody_can_say_what_recognizers_would_find_in_a_text_read_without_them(
+    tmp_path: Path, rules: str, given: dict[str, Any], action: Action | None
+) -> None:
+    policy = load(tmp_path, RULE.format(when=rules) + RECOGNIZER)
+    assert decide_record(given, policy, NOW) is action
+
+
+def test_a_text_read_with_the_same_recognizers_is_decided(tmp_path: Path) -> None:
+    policy = load(tmp_path, RULE.format(when="{entities: [PROJECT]}") + RECOGNIZER)
+    detectors = dict(policy.recognizers.versions)
+    found = record(("PROJECT", 1, 0.8), detectors=detectors)
+    assert decide_record(found, policy, NOW) is Action.BLOCK
+    assert decide_record(record(detectors=detectors), policy, NOW) is Action.ALLOW
+
+
+def test_what_only_other_recognizers_found_is_no_finding(tmp_path: Path) -> None:
+    policy = load(tmp_path, RULE.format(when="{entities: [PERSON]}"))
+    found = record(("PROJECT", 1, 0.8), detectors={"custom": "1+0"})
+    assert decide_record(found, policy, NOW) is Action.ALLOW

@@ -121,6 +121,17 @@ def test_an_include_never_loosens(tmp_path: Path) -> None:
     assert policy.content.on_unscannable is Action.BLOCK
 
 
+def test_the_record_is_kept_for_the_longest_time_that_a_file_asks_for(tmp_path: Path) -> None:
+    for name, days in (("short", 90), ("long", 400)):
+        write(tmp_path, f"record: {{retention_days: {days}}}\n", name)
+    policy = load(tmp_path, "default: allow\ninclude: [short, long]\n")
+    assert policy.content.record.retention_days == 400
+    assert load(tmp_path, "default: allow\n").content.record.retention_days is None
+    for wrong in ("0", "-1", "1.5", "true", "'90'", "\u0669\u0660"):
+        with pytest.raises(PolicyError):
+            load(tmp_path, f"default: allow\nrecord: {{retention_days: {wrong}}}\n")
+
+
 def test_an_include_brings_no_exception_allow_list_or_destination(tmp_path: Path) -> None:
     text = EXCEPTION.format(rule="r", to="allow", scope="{apps: [desk]}", by="b@x")
     write(tmp_path, "default: allow\n" + RULE + text, "more")

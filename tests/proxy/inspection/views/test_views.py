@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -143,12 +144,12 @@ DECODED = {
 
 @pytest.mark.parametrize("text", DECODED.values(), ids=DECODED.keys())
 def test_decodes(text: str) -> None:
-    assert SECRET in decode(identity(f"see {text} there")).text
+    assert SECRET in decode(identity(f"see {text} there"))[-1].text
 
 
 def test_decodes_base64_over_several_lines() -> None:
     text = base64.encodebytes((SECRET * 5).encode()).decode()
-    assert SECRET * 5 in decode(identity(f"file:\n{text}")).text.replace("\n", "")
+    assert SECRET * 5 in decode(identity(f"file:\n{text}"))[-1].text.replace("\n", "")
 
 
 def test_reads_quoted_printable_but_not_urls() -> None:
@@ -247,3 +248,35 @@ def test_luhn_finds_any_single_wrong_digit(body: int) -> None:
     digits = f"{body:015d}"
     (check,) = [c for c in "0123456789" if passes_luhn(digits + c)] or ["none"]
     assert check != "none" or len(set(digits)) == 1
+
+
+CODINGS: dict[str, Callable[[str], str]] = {
+    "hex": lambda text: text.encode().hex(),
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base32": lambda text: base64.b32encode(text.encode()).decode(),
+    "percent": lambda text: "".join(f"%{ord(char):02x}" for char in text),
+    "entities": lambda text: "".join(f"&#{ord(char)};" for char in text),
+    "escapes": lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
+}
+
+
+@given(
+    st.from_regex(r"[0-9]{14,20}|[0-9a-f]{16,40}|[A-Za-z0-9]{16,40}", fullmatch=True),
+    st.lists(st.sampled_from(sorted(CODINGS)), min_size=1, max_size=2),
+)
+@example("4275582823574162", ["hex"])
+@example("4275582823574162", ["base64"])
+@example("4275582823574162", ["percent", "base64"])
+def test_what_looks_encoded_itself_is_read_before_it_is_decoded_on(
+    secret: str, codings: list[str]
+) -> None:
+    text = secret
+    for coding in codings:
+        text = CODINGS[coding](text)
+    views = other_views(f"see {text} there")
+    assert any(secret in view.text for view in views) or secret in text
+
+
+def test_a_layout_is_undone_where_decoding_reads_something_else_in_it() -> None:
+    spaced = "42 75 58 28 23 57 41 62"  # as hex: BuX(#WAb
+    assert any("4275582823574162" in view.text for view in other_views(f"number {spaced}"))

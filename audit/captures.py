@@ -1,0 +1,119 @@
+"""Captured bodies as the ledger tells of them: opened, erased, and checked against the vault."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from audit.acts import UnfitWord, UnknownRecord, check_words, record_acts
+from audit.capture_keys import load_private_key
+from audit.chain import BadLine, read_line
+from audit.replay import WAL
+from audit.segments import chain_folders, chain_lines
+from audit.vault import (
+    ERASURE,
+    VAULT,
+    Captured,
+    CaptureUnreadable,
+    captured_of,
+    destroy_capture,
+    erased_of,
+    is_overwritten,
+    open_capture,
+    ref_of,
+    vault_files,
+)
+
+#: A capture comes before its intent by the time of one write. What has had none for so long
+#: (seconds) never gets one.
+ORPHAN_AFTER_S: Final = 3600.0
+
+_REASON: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+
+
+@dataclass(slots=True)
+class _Told:
+    """What the records say: the capture of each intent, and what was erased."""
+
+    captured: dict[str, Captured] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
+
+
+def open_body(ledger: Path, intent_id: str, key_file: Path) -> bytes:
+    """The body that left on account of an intent.
+
+    Raises:
+        UnknownRecord: there is no such intent, or its body was not captured.
+        CaptureUnreadable: it was erased, was changed, or is for another key.
+        BadCaptureKey: the file holds no private key.
+        OSError: the ledger cannot be read.
+    """
+    captured, is_erased = _find(ledger, intent_id)
+    if is_erased:
+        raise CaptureUnreadable("the captured body was erased, and that is on the record")
+    return open_capture(ledger / VAULT, captured, load_private_key(key_file))
+
+
+def erase_body(ledger: Path, keys_dir: Path, intent_id: str, reason: str, by: str) -> None:
+    """Record `ERASURE`, and then destroy the body of an intent; may be done again.
+
+    Raises:
+        UnknownRecord: there is no such intent, or its body was not captured.
+        UnfitWord: the reason is no code, or ``by`` no name that a record takes.
+        AuditError: that it is erased is not on the record; nothing was destroyed.
+        OSError: it is on the record, and could not be destroyed: do it again.
+    """
+    if not _REASON.fullmatch(reason):
+        raise UnfitWord("a reason is a code, as in gdpr_art_17")
+    captured, is_erased = _find(ledger, intent_id)
+    if not is_erased:
+        detail = {"of": intent_id, "ref": captured.ref, "reason": reason, "by": by}
+        check_words(ERASURE, detail)
+        record_acts(ledger, keys_dir, ERASURE, [detail])
+    destroy_capture(ledger / VAULT, captured.ref)
+
+
+def remove_orphans(ledger: Path, older_than_s: float = ORPHAN_AFTER_S) -> int:
+    """Remove captures that no intent tells of, and drafts that a crash left; gives their number.
+
+    Raises:
+        OSError: the ledger cannot be read, or one of them not be removed.
+    """
+    refs = {captured.ref for captured in _told(ledger).captured.values()}
+    before = time.time() - older_than_s
+    orphans = set()
+    for path in vault_files(ledger):
+        if ref_of(path) in refs and not path.name.startswith("."):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime <= before or is_overwritten(path):
+                path.unlink()
+                orphans.add(ref_of(path))
+    return len(orphans)
+
+
+def _find(ledger: Path, intent_id: str) -> tuple[Captured, bool]:
+    told = _told(ledger)
+    captured = told.captured.get(intent_id)
+    if captured is None:
+        raise UnknownRecord("there is no intent of that id with a captured body")
+    return captured, captured.ref in told.erased
+
+
+def _told(ledger: Path) -> _Told:
+    told = _Told()
+    for folder in chain_folders(ledger / WAL):
+        for line in chain_lines(folder):
+            if b'"vault"' not in line and b'"erasure"' not in line:
+                continue
+            with contextlib.suppress(BadLine):
+                members = read_line(line)
+                if (captured := captured_of(members)) is not None:
+                    told.captured[str(members.get("id"))] = captured
+                if (ref := erased_of(members)) is not None:
+                    told.erased.add(ref)
+    return told

@@ -1,0 +1,1 @@
+"""Where a ledger stands: its lines, checkpoints and keys."""

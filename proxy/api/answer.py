@@ -1,0 +1,155 @@
+"""The routes that the pipeline answers: read, ask the pipeline, tell the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response as HttpResponse
+from starlette.types import Receive
+
+from proxy.api.gate import Ticket
+from proxy.api.headers import answer_headers
+from proxy.api.once import Asked, Once, asked_in, packed, unpacked
+from proxy.api.reply import json_reply
+from proxy.api.stream import KEEP_ALIVE_S, EventStream, end, until_gone
+from proxy.api.wire import parse_request, read_json
+from proxy.canonical import canonical_bytes
+from proxy.errors import ProxyError
+from proxy.routes.route import ApiRoute
+from proxy.settings import Settings
+from proxy.types import JSONObject, Request, Response
+
+#: nginx's status for a client that left; nobody receives it, the log shows it.
+CLIENT_GONE: Final = 499
+
+
+class Answerer(Protocol):
+    """Answers a request; `proxy.pipeline.Pipeline` is the real one."""
+
+    async def answer(self, request: Request) -> Response:
+        """Answer ``request``.
+
+        Raises:
+            ProxyError, AuditError: what the client gets as an error.
+        """
+        ...
+
+
+class AnswerTimeout(ProxyError):
+    """The answer was not there within `request_timeout_s`."""
+
+    code = "request_timeout"
+    http_status = 504
+
+
+class AnswerRoute:
+    """One of the routes of `proxy.routes`, over HTTP."""
+
+    def __init__(
+        self,
+        route: ApiRoute,
+        answerer: Answerer,
+        settings: Settings,
+        once: Once,
+        *,
+        keep_alive_s: float = KEEP_ALIVE_S,
+    ) -> None:
+        self._route = route
+        self._answerer = answerer
+        self._settings = settings
+        self._once = once
+        self._keep_alive_s = keep_alive_s
+
+    async def __call__(self, http: HttpRequest) -> HttpResponse:
+        """Answer one request.
+
+        Raises:
+            ProxyError, AuditError: mapped by the handlers of `proxy.api.app`.
+        """
+        request, expose_route = await self._read(http)
+        asked = asked_in(http, request.caller.key_id, request.route, canonical_bytes(request.body))
+        answer = asyncio.create_task(self._answer(request, asked))
+        try:
+            is_there = await _wait(
+                answer, http.receive, self._keep_alive_s if request.stream else None
+            )
+        except BaseException:
+            await end(answer)
+            raise
+        if is_there is None:
+            await end(answer)
+            return HttpResponse(status_code=CLIENT_GONE)
+        if not is_there:
+            return EventStream(answer, self._teller(request), keep_alive_s=self._keep_alive_s)
+        response = answer.result()
+        headers = answer_headers(response, expose_route=expose_route)
+        if request.stream and response.http_status == 200:
+            return EventStream(answer, self._teller(request), headers=headers)
+        return json_reply(response.http_status, response.body, headers)
+
+    async def _answer(self, request: Request, asked: Asked | None) -> Response:
+        """The answer; one that was given before under its key is the same."""
+        timeout_s = self._settings.request_timeout_s
+        if asked is None:
+            return await answer_in_time(self._answerer, request, timeout_s)
+
+        async def work() -> JSONObject:
+            return packed(await answer_in_time(self._answerer, request, timeout_s))
+
+        return unpacked(await self._once.do(asked, work))
+
+    def _teller(self, request: Request) -> Callable[[JSONObject], Iterator[bytes]]:
+        """How the answer to ``request`` is told as events."""
+        tell = self._route.tell
+        if tell is None:
+            raise ProxyError("A route that does not stream was asked to.")
+        return lambda answer: tell(answer, request.body)
+
+    async def _read(self, http: HttpRequest) -> tuple[Request, bool]:
+        ticket: Ticket = http.scope["state"]["ticket"]
+        if ticket.key is None:
+            raise ProxyError("The gate let a request in without a caller.")
+        body = read_json(await http.body(), max_depth=self._settings.max_json_depth)
+        request = parse_request(
+            self._route,
+            body,
+            ticket.key.caller,
+            request_id=ticket.request_id,
+            received_at=datetime.now(UTC),
+        )
+        return request, ticket.key.expose_route or self._settings.expose_route_headers
+
+
+async def answer_in_time(answerer: Answerer, request: Request, timeout_s: float) -> Response:
+    """The answer to ``request``, if it is there in time.
+
+    Raises:
+        AnswerTimeout: it was not.
+        ProxyError, AuditError: as the answerer raises them.
+    """
+    limit = asyncio.timeout(timeout_s)
+    try:
+        async with limit:
+            return await answerer.answer(request)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+    raise AnswerTimeout("The answer took too long.")
+
+
+async def _wait(
+    answer: asyncio.Task[Response], receive: Receive, timeout_s: float | None
+) -> bool | None:
+    """Whether the answer is there in time; None when the client has left."""
+    gone = asyncio.ensure_future(until_gone(receive))
+    try:
+        await asyncio.wait({answer, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return True
+        return None if gone.done() else False
+    finally:
+        gone.cancel()

@@ -1,0 +1,268 @@
+"""Runs the batches, line by line, as live requests: the same parser, the same pipeline.
+
+One process of a machine runs them, the one that holds a lock which the kernel takes from it when
+it ends; so no two ever run the same batch. Few lines are under way at once, so that live traffic
+finds room. It must never ask a line again that may have left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from audit.disk import take_lock
+from proxy.api.answer import Answerer, answer_in_time
+from proxy.api.auth import AuthenticationError, KeyTable
+from proxy.api.batch import Batch, Batches, LineError, Status
+from proxy.api.batch_lines import Limits, Lines, answered, read_lines, route_of
+from proxy.api.batch_run import Run
+from proxy.api.files import Files
+from proxy.api.reply import fault_body
+from proxy.api.wire import parse_request
+from proxy.errors import NOTHING_LEFT, RequestError
+from proxy.ids import new_id
+from proxy.objects import ObjectStore
+from proxy.types import JSONObject, Request
+
+log = structlog.get_logger()
+
+#: Batches in memory at once, one of a key; a file may have tens of megabytes.
+MAX_RUNS: Final = 8
+#: How often new batches, wishes to cancel and a free lock are looked for.
+LOOK_S: Final = 0.5
+#: How long lines under way may go on when the proxy stops.
+GRACE_S: Final = 10.0
+#: Waits before a line is asked again that surely did not leave.
+RETRY_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the runner runs; ``num_at_once`` lines of all batches together."""
+
+    num_at_once: int
+    timeout_s: float
+    limits: Limits
+    retry_s: tuple[float, ...] = RETRY_S
+    grace_s: float = GRACE_S
+
+
+class BatchRunner:
+    """Runs what `Batches` keeps."""
+
+    def __init__(
+        self, answerer: Answerer, batches: Batches, files: Files, keys: KeyTable, pace: Pace
+    ) -> None:
+        self._answerer = answerer
+        self._batches = batches
+        self._files = files
+        self._keys = keys
+        self._pace = pace
+        self._runs: dict[str, Run] = {}  # by owner: one batch of a key at a time
+        self._there_is_work = asyncio.Event()
+        self._is_stopping = False
+
+    async def run(self, store: ObjectStore, folder: Path) -> None:
+        """Run batches until cancelled, once the lock of ``folder`` is free."""
+        lock = await _lock_of(folder)
+        try:
+            await self._run_alone(store)
+        finally:
+            os.close(lock)
+
+    async def _run_alone(self, store: ObjectStore) -> None:
+        """Run batches until cancelled; no worker is left at the end."""
+        workers = [asyncio.create_task(self._work()) for _ in range(self._pace.num_at_once)]
+        try:
+            while True:
+                await self._look(store)
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self._is_stopping = True
+            self._there_is_work.set()
+            try:
+                await asyncio.wait(workers, timeout=self._pace.grace_s)
+            finally:  # also if it is cancelled once more
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.wait(workers)
+
+    async def _look(self, store: ObjectStore) -> None:
+        """Take in what is new, and see to what is under way."""
+        try:
+            await self._take_in(store)
+            for owner, run in list(self._runs.items()):
+                await self._tend(owner, run)
+        except Exception as error:  # noqa: BLE001 - the boundary: the next look may do better
+            log.error("batches_unavailable", error=error)
+
+    async def _take_in(self, store: ObjectStore) -> None:
+        for owner, id_ in await self._batches.open():
+            if owner in self._runs or len(self._runs) >= MAX_RUNS:
+                continue
+            batch = await self._batches.load(owner, id_)
+            if batch is None:  # it is being made, or its time is up
+                continue
+            if batch.status.is_final:  # the process ended before it could put things away
+                await self._put_away(Run.stopped(batch, store, batch.errors))
+                continue
+            run = await self._run_of(batch, store)
+            await self._check(run)
+            self._runs[owner] = run
+            self._there_is_work.set()
+
+    async def _run_of(self, batch: Batch, store: ObjectStore) -> Run:
+        """``batch``, ready to go on; without lines where it cannot."""
+        if self._keys.caller(batch.owner) is None:
+            fault = LineError("invalid_api_key", "The key that made this batch is not known.")
+            return Run.stopped(batch, store, (fault,))
+        try:
+            content = await self._files.content(batch.owner, batch.input_file_id)
+        except RequestError as error:
+            fault = LineError(error.code, "The batch's file is not there.", None, "input_file_id")
+            return Run.stopped(batch, store, (fault,))
+        limits = self._pace.limits
+        lines = await asyncio.to_thread(read_lines, content, batch.endpoint, limits)
+        if not isinstance(lines, Lines):
+            return Run.stopped(batch, store, lines)
+        if batch.status is Status.VALIDATING:
+            batch = batch.now(Status.IN_PROGRESS)
+        return await Run.resumed(batch, lines, store)
+
+    async def _check(self, run: Run) -> None:
+        """Let no further line begin once the batch is cancelled, or its time is up."""
+        if run.ends_as is not Status.COMPLETED:
+            return
+        at = await self._batches.cancelled_at(run.batch)
+        if at is not None:
+            run.batch = replace(run.batch, times={**run.batch.times, "cancelling_at": at})
+            run.ends_as = Status.CANCELLED
+        elif time.time() >= run.batch.expires_at:
+            run.ends_as = Status.EXPIRED
+
+    async def _tend(self, owner: str, run: Run) -> None:
+        await self._check(run)
+        if run.is_broken and run.num_running == 0:
+            del self._runs[owner]
+        elif run.is_over:
+            run.batch = run.finalizing()
+            await self._batches.save(run.batch)
+            await run.put_together(self._files)
+            await self._batches.save(run.batch)
+            await self._put_away(run)
+            del self._runs[owner]
+        elif run.is_dirty:
+            run.is_dirty = False
+            await self._batches.save(run.batch)
+
+    async def _put_away(self, run: Run) -> None:
+        """Keep nothing of a batch that is over but its state and its files."""
+        await run.clear()
+        await self._batches.close(run.batch.owner, run.batch.id)
+
+    async def _work(self) -> None:
+        """Ask one line after another, of each key in turn."""
+        while not self._is_stopping:
+            await self._there_is_work.wait()
+            owner = next((one for one, run in self._runs.items() if run.has_work), None)
+            if owner is None:
+                self._there_is_work.clear()
+                continue
+            run = self._runs[owner] = self._runs.pop(owner)
+            index = run.left.popleft()
+            run.num_running += 1
+            try:
+                await self._ask(run, index)
+            except Exception as error:  # noqa: BLE001 - the boundary: the batch is taken up anew
+                log.error("batch_line_failed", error=error)
+                run.is_broken = True
+            finally:
+                run.num_running -= 1
+
+    async def _ask(self, run: Run, index: int) -> None:
+        """Ask one line, and again after a fault that passes and let nothing leave."""
+        line = run.lines[index]
+        for wait_s in (*self._pace.retry_s, None):
+            request_id = new_id("req")
+            try:
+                request = self._request(run.batch, line.body, request_id)
+            except RequestError as error:
+                refused = answered(line.custom_id, *fault_body(error), request_id, None)
+                await run.finish(index, refused)
+                return
+            await run.begin(index, line.custom_id, request_id)
+            status, body, decision_id = await self._answer(request)
+            if wait_s is None or not _passes(status, body):
+                break
+            await run.give_back(index)
+            await asyncio.sleep(wait_s)
+            if self._is_stopping or not run.may_begin:
+                run.left.appendleft(index)
+                return
+        result = answered(line.custom_id, status, body, request_id, decision_id)
+        await run.finish(index, result)
+
+    def _request(self, batch: Batch, body: JSONObject, request_id: str) -> Request:
+        """A line as the request it would be live.
+
+        Raises:
+            RequestError: it would be refused.
+        """
+        caller = self._keys.caller(batch.owner)
+        if caller is None:
+            raise AuthenticationError("This API key is not known.")
+        if body.get("stream") not in (None, False):
+            raise RequestError(
+                "A line of a batch is not streamed.", code="unsupported_parameter", param="stream"
+            )
+        route = route_of(batch.endpoint)
+        now = datetime.now(UTC)
+        return parse_request(route, body, caller, request_id=request_id, received_at=now)
+
+    async def _answer(self, request: Request) -> tuple[int, JSONObject, str | None]:
+        started = time.perf_counter()
+        told: tuple[int, JSONObject, str | None]
+        try:
+            response = await answer_in_time(self._answerer, request, self._pace.timeout_s)
+            told = response.http_status, response.body, response.decision_id
+        except Exception as error:  # noqa: BLE001 - the boundary, as `proxy.api.app` has it
+            if not isinstance(error, RequestError):
+                log.error("request_failed", request_id=request.request_id, error=error)
+            told = (*fault_body(error), getattr(error, "decision_id", None))
+        log.info(
+            "batch_line",
+            request_id=request.request_id,
+            decision_id=told[2],
+            route=request.route,
+            http_status=told[0],
+            elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
+        )
+        return told
+
+
+def _passes(status: int, body: JSONObject) -> bool:
+    """Whether it may go better later, and nothing left meanwhile."""
+    match body.get("error"):
+        case {"code": str(code)}:
+            return status == 429 or code in NOTHING_LEFT
+    return False
+
+
+async def _lock_of(folder: Path) -> int:
+    """The lock of ``folder``, waited for: its holder runs the batches."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = take_lock(folder)
+            if lock is not None:
+                return lock
+        except OSError as error:
+            log.error("batches_unavailable", error=error)
+        await asyncio.sleep(LOOK_S)

@@ -1,0 +1,1 @@
+"""Learning: a local model that is fine-tuned on pairs of question and answer."""

@@ -1,0 +1,54 @@
+"""The local tier as a whole: one endpoint for words, one for vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from proxy.errors import LocalBackendError
+from proxy.local.openai_http import OpenAIHTTPBackend
+from proxy.local.probe import Abilities
+from proxy.routes.registry import ROUTES
+from proxy.routes.route import Escalation
+from proxy.types import AUTO_MODEL, Draft, Request
+
+
+class LocalTier:
+    """The `LocalBackend` over the endpoints of the local tier."""
+
+    def __init__(
+        self, words: OpenAIHTTPBackend, others: Mapping[str, OpenAIHTTPBackend] | None = None
+    ) -> None:
+        """Join endpoints: ``others`` by the name of their route, ``words`` for all the rest."""
+        self._words = words
+        self._others = others or {}
+
+    async def generate(self, request: Request) -> Draft:
+        """Answer ``request``; see `LocalBackend`."""
+        backend = self._others.get(request.route, self._words)
+        by_model = ROUTES[request.route].escalation is Escalation.BY_MODEL
+        if by_model and request.model not in (AUTO_MODEL, backend.model):
+            raise LocalBackendError(
+                f"On-premises this route has the model {backend.model} only, and what another "
+                "model makes cannot take its place.",
+                unable=True,
+            )
+        return await backend.generate(request)
+
+    async def generate_until(self, request: Request, doomed: Callable[[float], bool]) -> Draft:
+        """Answer ``request``, or give it up; see `WatchedBackend`."""
+        if request.route in self._others:
+            return await self.generate(request)
+        return await self._words.generate_until(request, doomed)
+
+    async def learn(self) -> Abilities | None:
+        """Probe what the endpoint for words gives; see `OpenAIHTTPBackend.learn`."""
+        return await self._words.learn()
+
+    async def probe(self) -> bool:
+        """Whether the endpoint for words answers; without the others most routes work."""
+        return await self._words.probe()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for backend in (self._words, *self._others.values()):
+            await backend.aclose()

@@ -1,0 +1,218 @@
+"""POST /v1/chat/completions.
+
+Source: platform.openai.com/docs/api-reference/chat/create.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from proxy.routes.chat_events import events
+from proxy.routes.fields import (
+    ARRAY,
+    BOOLEAN,
+    CONVERSATION,
+    CONVERSATION_RANGES,
+    DECODING,
+    DECODING_RANGES,
+    INTEGER,
+    OBJECT,
+    OBJECTS,
+    STRING,
+    TEXT,
+    Kind,
+    check_parameters,
+    invalid,
+    missing,
+    optional,
+    required,
+    shape,
+    wrong_type,
+)
+from proxy.routes.logprobs import as_asked, read_logprobs
+from proxy.routes.route import Abroad, ApiRoute, AtHome, Reading, Takes
+from proxy.types import JSON, JSONObject
+
+ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+#: Optional fields whose type matters to some part of the proxy; null counts as absent.
+PARAMETERS: Final[Mapping[str, Kind]] = {
+    **CONVERSATION,
+    **DECODING,
+    "logprobs": BOOLEAN,
+    "max_completion_tokens": INTEGER,
+    "response_format": OBJECT,
+}
+
+#: Inclusive ranges, as OpenAI documents them.
+RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    **CONVERSATION_RANGES,
+    **DECODING_RANGES,
+    "max_completion_tokens": (1, 2**31),
+    "max_tokens": (1, 2**31),
+}
+
+#: Messages, as far as the proxy must understand them.
+_PART: Final[Mapping[str, JSON]] = {
+    "anyOf": [
+        shape(type={"const": "text"}, text=STRING.schema),
+        shape(type={"enum": ["image_url", "input_audio", "file", "refusal"]}),
+    ]
+}
+_CONTENT: Final[Mapping[str, JSON]] = {"anyOf": [STRING.schema, {"type": "array", "items": _PART}]}
+_MESSAGE: Final[Mapping[str, JSON]] = {
+    "anyOf": [
+        shape(role={"enum": ["system", "developer", "user"]}, content=_CONTENT),
+        shape(role={"const": "tool"}, content=_CONTENT, tool_call_id=STRING.schema),
+        shape(role={"enum": ["assistant", "function"]}),
+    ]
+}
+_MESSAGES: Final[Mapping[str, JSON]] = {"type": "array", "minItems": 1, "items": _MESSAGE}
+
+#: What concerns a provider's bookkeeping and not the answer; local servers refuse some of it.
+BOOKKEEPING: Final = frozenset(
+    "stream stream_options store user metadata safety_identifier service_tier prompt_cache_key "
+    "prompt_cache_retention".split()
+)
+
+
+def check(body: JSONObject) -> None:
+    """Check the messages and the parameters."""
+    messages = required(body, "messages", ARRAY)
+    if not isinstance(messages, list) or not messages:
+        raise invalid("messages", "must not be empty")
+    for index, message in enumerate(messages):
+        _check_message(message, f"messages[{index}]")
+    check_parameters(body, PARAMETERS, RANGES)
+    check_stream_options(body)
+    if body.get("top_logprobs") is not None and body.get("logprobs") is not True:
+        raise invalid("top_logprobs", "needs `logprobs` to be true")
+
+
+def check_stream_options(body: JSONObject) -> None:
+    """Stream options belong to a stream."""
+    options = body.get("stream_options")
+    if isinstance(options, dict):
+        if body.get("stream") is not True:
+            raise invalid("stream_options", "is only allowed when `stream` is true")
+        optional(options, "include_usage", BOOLEAN, "stream_options.")
+
+
+def is_completion(answer: JSONObject) -> bool:
+    """Whether ``answer`` is a chat completion."""
+    choices = answer.get("choices")
+    return (
+        isinstance(choices, list)
+        and bool(choices)
+        and all(
+            isinstance(choice, dict) and isinstance(choice.get("message"), dict)
+            for choice in choices
+        )
+    )
+
+
+def texts(answer: JSONObject) -> tuple[str, ...]:
+    """What the messages of a chat completion say, in text, refusals and tool calls."""
+    return tuple(text for message in _messages(answer) for text in _texts_of(message))
+
+
+def read(answer: JSONObject) -> Reading | None:
+    """The text, tokens and finish reason of all choices; None for what is no chat completion."""
+    if not is_completion(answer):
+        return None
+    choices = choices_of(answer)
+    told = [read_logprobs(choice.get("logprobs")) for choice in choices]
+    known = all(one.logprobs for one in told)
+    ranked = known and all(one.top for one in told)
+    return Reading(
+        "\n".join(_text(message.get("content")) for message in _messages(answer)),
+        tuple(token for one in told for token in one.tokens) if known else (),
+        tuple(logprob for one in told for logprob in one.logprobs) if known else (),
+        str(choices[0].get("finish_reason")),
+        tuple(place for one in told for place in one.top) if ranked else (),
+    )
+
+
+def choices_of(answer: JSONObject) -> list[Mapping[str, JSON]]:
+    """The choices of a completion that are objects."""
+    choices = answer.get("choices")
+    return [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+
+
+def ask(body: JSONObject) -> JSONObject:
+    """The local tier's body: without bookkeeping, with log-probabilities, which routing needs."""
+    kept = {name: value for name, value in body.items() if name not in BOOKKEEPING}
+    return {**kept, "logprobs": True}
+
+
+def answer(told: JSONObject, body: JSONObject) -> JSONObject:
+    """The local answer as its client gets it: the log-probabilities it asked for, and no more."""
+    return as_asked(told, body) if isinstance(told.get("choices"), list) else told
+
+
+def _messages(answer: JSONObject) -> Iterator[Mapping[str, JSON]]:
+    for choice in choices_of(answer):
+        message = choice.get("message")
+        if isinstance(message, dict):
+            yield message
+
+
+def _texts_of(message: Mapping[str, JSON]) -> Iterator[str]:
+    for said in (message.get("content"), message.get("refusal")):
+        if isinstance(said, str):
+            yield said
+    calls = message.get("tool_calls")
+    for call in (
+        *(calls if isinstance(calls, list) else ()),
+        {"function": message.get("function_call")},
+    ):
+        match call:
+            case {"function": {"arguments": str(arguments)}} | {
+                "custom": {"input": str(arguments)}
+            }:
+                yield arguments
+
+
+def _text(content: JSON) -> str:
+    return content if isinstance(content, str) else ""
+
+
+def _check_message(message: JSON, path: str) -> None:
+    if not isinstance(message, dict):
+        raise wrong_type(path, OBJECT)
+    role = required(message, "role", STRING, f"{path}.")
+    if role not in ROLES:
+        raise invalid(f"{path}.role", f"must be one of {', '.join(sorted(ROLES))}")
+    content = optional(message, "content", TEXT, f"{path}.")
+    if content is None and role not in ("assistant", "function"):
+        raise missing(f"{path}.content")
+    if isinstance(content, list):
+        for index, part in enumerate(content):
+            _check_part(part, f"{path}.content[{index}]")
+    optional(message, "name", STRING, f"{path}.")
+    if role == "tool":
+        required(message, "tool_call_id", STRING, f"{path}.")
+    optional(message, "tool_calls", OBJECTS, f"{path}.")
+
+
+def _check_part(part: JSON, path: str) -> None:
+    if not isinstance(part, dict):
+        raise wrong_type(path, OBJECT)
+    if required(part, "type", STRING, f"{path}.") == "text":
+        required(part, "text", STRING, f"{path}.")
+
+
+CHAT: Final = ApiRoute(
+    name="chat.completions",
+    path="/chat/completions",
+    check=check,
+    takes=Takes(
+        {"messages": {"type": "array", "minItems": 1, "items": _MESSAGE}}, PARAMETERS, RANGES
+    ),
+    at_home=AtHome("/chat/completions", ask, read, answer),
+    abroad=Abroad(
+        "/chat/completions", is_completion, limits=("max_completion_tokens", "max_tokens")
+    ),
+    texts=texts,
+    tell=events,
+)

@@ -1,0 +1,183 @@
+"""The calibration artifact: a threshold, what it was made for, and what it promises.
+
+A JSON file, never a pickle. It fits one model and one estimator, and is refused for any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from proxy import __version__
+from proxy.errors import LocalBackendError, SettingsError
+from proxy.local.model import is_ready, model_digest
+from proxy.settings import Settings
+
+FORMAT: Final = 2
+
+#: How the question was put to the model; a template of another form is another calibration.
+PROMPT_FORM: Final = "chat: one user message"
+
+#: Source: our choice. Models, templates and traffic move; a quarter is a common review cycle.
+MAX_AGE_DAYS: Final = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was calibrated, on what, and with which result.
+
+    ``threshold`` keeps ``goal`` with probability at least ``1 - delta`` over the draw of the
+    ``num_rows`` rows, whose file has the digest ``data_digest``. ``curve`` are pairs (cloud share,
+    accuracy) in [0, 1] on those rows; ``expected_share`` is the share sent at ``threshold``.
+    ``spread_bounds`` and ``spread_shares`` tell how the scores spread, for `proxy.routing.drift`.
+    ``learned`` is the model of the learned estimator, as plain numbers.
+    """
+
+    model: str
+    model_digest: str | None
+    prompt_form: str
+    estimator: str
+    threshold: float
+    goal: str
+    bound: float
+    delta: float
+    num_rows: int
+    data_digest: str
+    expected_share: float
+    expected_accuracy: float
+    curve: tuple[tuple[float, float], ...]
+    made_at: str
+    spread_bounds: tuple[float, ...]
+    spread_shares: tuple[float, ...]
+    learned: Mapping[str, Any] | None = None
+    ringfence: str = __version__
+    format: int = FORMAT
+
+    @property
+    def id(self) -> str:
+        """``cal_`` and the first 16 hex digits of the SHA-256 of the canonical contents."""
+        return f"cal_{hashlib.sha256(self.canonical()).hexdigest()[:16]}"
+
+    def canonical(self) -> bytes:
+        """The contents as one line of JSON with sorted members."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+
+    def age_days(self, now: datetime) -> float:
+        """Age at ``now``, in days."""
+        return (now - datetime.fromisoformat(self.made_at)).total_seconds() / 86_400
+
+    def save(self, path: Path) -> None:
+        """Write the artifact, whole or not at all."""
+        text = json.dumps({"id": self.id, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        beside = path.with_name(path.name + ".new")
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+
+
+def load_calibration(path: Path) -> Calibration:
+    """Read an artifact.
+
+    Raises:
+        SettingsError: it cannot be read, is of another format, or its contents are not those that
+            its id names.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise SettingsError(f"{path} is no calibration: it cannot be read as JSON") from None
+    calibration = _of(raw)
+    if calibration is None:
+        raise SettingsError(f"{path} is no calibration of format {FORMAT}: make it anew")
+    if raw.get("id") != calibration.id:
+        raise SettingsError(f"{path} was changed after it was made: make it anew")
+    return calibration
+
+
+def refuse_if_unfit(calibration: Calibration, settings: Settings) -> None:
+    """Hold an artifact against the settings.
+
+    Raises:
+        SettingsError: it was made for another estimator, model or weights, or a threshold is set
+            beside it.
+    """
+    if settings.confidence_threshold is not None:
+        raise SettingsError(
+            "RINGFENCE_CONFIDENCE_THRESHOLD and RINGFENCE_CALIBRATION_FILE are both set: keep one"
+        )
+    if calibration.estimator != settings.estimator:
+        raise SettingsError(
+            f"the calibration was made for {calibration.estimator}, "
+            f"RINGFENCE_ESTIMATOR is {settings.estimator}"
+        )
+    if calibration.model != settings.local_model:
+        raise SettingsError(
+            f"the calibration was made for the model {calibration.model}, "
+            f"RINGFENCE_LOCAL_MODEL is {settings.local_model}"
+        )
+    if calibration.model_digest != weights_digest(settings):
+        raise SettingsError(
+            "the calibration was made for other weights, or for a model that is served elsewhere"
+        )
+
+
+def weights_digest(settings: Settings) -> str | None:
+    """Digest of the embedded model's weights; None where there is none, or an endpoint answers."""
+    if settings.local_base_url is not None or not is_ready(settings.model_dir):
+        return None
+    try:
+        return model_digest(settings.model_dir)
+    except LocalBackendError:
+        return None
+
+
+def calibration_in_force(settings: Settings) -> Calibration | None:
+    """The calibration that ``settings`` name, fit for them; None where they name none.
+
+    Raises:
+        SettingsError: see `load_calibration` and `refuse_if_unfit`.
+    """
+    if settings.calibration_file is None:
+        return None
+    calibration = load_calibration(settings.calibration_file)
+    refuse_if_unfit(calibration, settings)
+    return calibration
+
+
+def is_old(calibration: Calibration) -> bool:
+    """Whether it should be made anew by now."""
+    return calibration.age_days(datetime.now(UTC)) > MAX_AGE_DAYS
+
+
+def _of(raw: Any) -> Calibration | None:
+    """The artifact in ``raw``; None where a member is missing, unknown or of another kind."""
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        return None
+    names = {field.name for field in fields(Calibration)}
+    if set(raw) != names | {"id"}:
+        return None
+    numbers = ("threshold", "bound", "delta", "expected_share", "expected_accuracy")
+    if not all(_is_number(raw[name]) for name in numbers):
+        return None
+    try:
+        curve = tuple((float(share), float(accuracy)) for share, accuracy in raw["curve"])
+        if datetime.fromisoformat(raw["made_at"]).tzinfo is None:
+            return None
+        bounds = tuple(float(bound) for bound in raw["spread_bounds"])
+        shares = tuple(float(share) for share in raw["spread_shares"])
+        if len(shares) != len(bounds) + 2 or list(bounds) != sorted(bounds):
+            return None
+        lists: dict[str, Any] = {"curve": curve, "spread_bounds": bounds, "spread_shares": shares}
+        return Calibration(**{name: raw[name] for name in names - set(lists)}, **lists)
+    except (TypeError, ValueError):
+        return None
+
+
+def _is_number(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(float(value))  # type: ignore[arg-type]

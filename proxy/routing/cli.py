@@ -1,0 +1,366 @@
+"""`ringfence calibrate` and `ringfence evaluate`: a threshold with a guarantee, and its worth."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+from proxy.errors import SettingsError
+from proxy.local.embedded import EmbeddedServer
+from proxy.local.openai_http import OpenAIHTTPBackend
+from proxy.prices import load_prices
+from proxy.routing.calibration import PROMPT_FORM, Calibration, calibration_in_force, weights_digest
+from proxy.routing.catalog import LEARNED, build_estimator, range_of, threshold_of
+from proxy.routing.collect import Collector
+from proxy.routing.collect import Progress as Kept
+from proxy.routing.curve import curve
+from proxy.routing.drift import spread_of
+from proxy.routing.evaluation import Arm, Errors, arms, errors
+from proxy.routing.features import FEATURES
+from proxy.routing.goals import Goal, read_goal, threshold_for
+from proxy.routing.guarantee import grid
+from proxy.routing.ladder import ladder_of, parts_of
+from proxy.routing.learned import LearnedModel, read_model
+from proxy.routing.report import error_lines, table_rows, write_report
+from proxy.routing.rows import Graded, Item, Table, read_items, table_of
+from proxy.routing.rungs import (
+    Parts,
+    alone,
+    at_budgets,
+    at_goal,
+    budget_rows,
+    budgets_of,
+    write_plot,
+)
+from proxy.routing.signals import SIGNALS
+from proxy.settings import Settings, load_settings
+
+#: Cloud shares at which the artifact keeps the accuracy.
+_CURVE_POINTS = 21
+
+#: Rows that each part of a chain's data needs, so that there is something to learn and to tell.
+_LEAST_ROWS = 20
+
+#: Options that `calibrate` and `evaluate` share.
+DataFile = Annotated[Path, typer.Option(help="JSONL of questions; see docs/routing.md.")]
+ErrorRate = Annotated[
+    float, typer.Option(min=0.001, max=0.5, help="Chance that the goal is missed.")
+]
+RequestsPerDay = Annotated[float, typer.Option(help="For a goal in dollars a day.")]
+MaxCost = Annotated[float, typer.Option(help="Most one request can cost, in dollars.")]
+Recorded = Annotated[bool, typer.Option(help="Use the answers on record, ask nobody.")]
+
+app = typer.Typer()
+
+
+@app.command("calibrate")
+def calibrate_command(
+    data: DataFile,
+    goal: Annotated[str, typer.Option(help='"within 1% of cloud", "cloud share at most 38%" …')],
+    out: Annotated[Path, typer.Option(help="Where to put the artifact.")] = Path(
+        "calibration.json"
+    ),
+    error_rate: ErrorRate = 0.05,
+    requests_per_day: RequestsPerDay = 0.0,
+    max_cost: MaxCost = 0.0,
+    recorded: Recorded = False,
+) -> None:
+    """Pick the threshold that keeps a goal, with a guarantee, and write the artifact.
+
+    Asks the local model where the data hold no answer of it, and nobody else; resumes where it
+    stopped.
+    """
+    _require_extra()
+    settings = load_settings()
+    wanted = read_goal(goal, requests_per_day=requests_per_day, max_cost_usd=max_cost)
+    items = list(read_items(data))
+    digest = f"sha256:{hashlib.sha256(data.read_bytes()).hexdigest()}"
+    beside = out.with_name(out.name + ".progress")
+    model = f"{settings.local_model} {weights_digest(settings)}"
+    kept = Kept(beside, f"{settings.estimator} {model} {digest}")
+    graded = grade_items(settings, items, kept, recorded=recorded)
+    learned, graded = _learn(settings.estimator, graded)
+    table = table_of(graded)
+    thresholds = grid(*range_of(settings.estimator))
+    threshold = threshold_for(wanted, table, thresholds, error_rate)
+    if threshold is None:
+        raise SettingsError(too_hard(wanted, table, error_rate))
+    made = _artifact(settings, (goal, wanted, error_rate), table, threshold, digest)
+    made = replace(made, learned=learned)
+    made.save(out)
+    beside.unlink(missing_ok=True)
+    _say(made, out)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    data: DataFile,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for plots (PNG) and one HTML page.")
+    ] = None,
+    recorded: Recorded = False,
+    rungs: Annotated[
+        str, typer.Option(help="Cloud models on record, the cheapest first: a chain.")
+    ] = "",
+    goal: Annotated[str, typer.Option(help="With --rungs: as for calibrate.")] = (
+        "within 1% of cloud"
+    ),
+    error_rate: ErrorRate = 0.05,
+    requests_per_day: RequestsPerDay = 0.0,
+    max_cost: MaxCost = 0.0,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="With --rungs: a plan for all questions at once, too.")
+    ] = False,
+    budget: Annotated[
+        float | None, typer.Option(help="Dollars for the held-out questions; else a table.")
+    ] = None,
+) -> None:
+    """Compare cloud-only, local-only and the hybrid of the settings, and say what went wrong.
+
+    The threshold is the one in force; cloud times are those on record, costs too, or by the price
+    table from the tokens on record. With --rungs: a chain of models, with thresholds that keep the
+    goal, beside the two-tier hybrid, on rows held out.
+    """
+    _require_extra()
+    if rungs:
+        if budget is not None and not plan:
+            raise SettingsError("--budget needs --plan")
+        wanted = read_goal(goal, requests_per_day=requests_per_day, max_cost_usd=max_cost)
+        names = tuple(name.strip() for name in rungs.split(","))
+        wish = RungsWish(names, goal, wanted, error_rate, plan, budget)
+        _evaluate_rungs(list(read_items(data)), wish, out, recorded=recorded)
+        return
+    if plan or budget is not None:
+        raise SettingsError("--plan and --budget need --rungs")
+    settings = load_settings()
+    made = calibration_in_force(settings)
+    given = made.threshold if made else settings.confidence_threshold
+    threshold = threshold_of(settings.estimator, given)
+    items = list(read_items(data))
+    graded = grade_items(settings, items, Kept(None, ""), recorded=recorded)
+    if settings.estimator == LEARNED and made is not None:
+        graded = _scored(read_model(made.learned), graded)
+    table = table_of(graded)
+    told = (arms(table, threshold), errors(table, threshold))
+    title = f"{settings.estimator} below {threshold:g} escalates; {len(table):,} questions"
+    _say_evaluation(title, told)
+    if out is not None:
+        page, *_ = write_report(out, table, told, title)
+        Console(highlight=False).print(f"{page}", soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RungsWish:
+    """What `ringfence evaluate --rungs` was asked for."""
+
+    models: tuple[str, ...]
+    words: str
+    goal: Goal
+    error_rate: float
+    plan: bool
+    budget_usd: float | None
+
+
+def _evaluate_rungs(
+    items: list[Item], wish: RungsWish, out: Path | None, *, recorded: bool
+) -> None:
+    settings = load_settings()
+    if settings.estimator not in SIGNALS:
+        raise SettingsError("--rungs: the estimator must be one that scores any model's answer")
+    graded = grade_items(settings, items, Kept(None, ""), recorded=recorded)
+    signal, prices = SIGNALS[settings.estimator], load_prices(settings.prices_file)
+    ladder = ladder_of(items, graded, wish.models, prices, signal)
+    parts = Parts(*(ladder.take(rows) for rows in parts_of([item.id for item in items])))
+    sizes = [len(one) for one in (parts.seen, parts.tested, parts.held_out)]
+    if min(sizes) < _LEAST_ROWS:
+        raise SettingsError(f"{len(items)} rows are too few for --rungs")
+    each = alone(parts.held_out)
+    chosen = at_goal(parts, wish.goal, wish.error_rate)
+    budgets = budgets_of(parts.held_out) if wish.budget_usd is None else [wish.budget_usd]
+    told = at_budgets(parts, budgets, plan=wish.plan)
+    console = Console(highlight=False)
+    title = f"{settings.estimator}; {sizes[0]:,} rows to choose, {sizes[1]:,} to test, "
+    _show(table_rows((*each, *chosen)), f"{title}{sizes[2]:,} held out; {wish.words}")
+    if not chosen:
+        console.print("no thresholds can be shown to keep this goal on these rows")
+    _show(budget_rows(told), "at the same budget")
+    if out is not None:
+        console.print(f"{write_plot(out / 'rungs.png', told, each)}", soft_wrap=True)
+
+
+def _show(rows: Sequence[tuple[str, ...]], title: str) -> None:
+    head, *body = rows
+    shown = RichTable(*head, box=None, pad_edge=False, title=title, title_justify="left")
+    for row in body:
+        shown.add_row(*row)
+    Console(highlight=False).print(shown)
+
+
+def _say_evaluation(title: str, told: tuple[Sequence[Arm], Errors]) -> None:
+    console = Console(highlight=False)
+    _show(table_rows(told[0]), title)
+    for line in error_lines(told[1]):
+        console.print(line)
+
+
+def grade_items(
+    settings: Settings, items: list[Item], kept: Kept, *, recorded: bool
+) -> list[Graded]:
+    """Every item graded, with a progress bar on a terminal.
+
+    Raises:
+        SettingsError: see `Collector.collect`.
+        LocalBackendError: the local tier failed.
+    """
+    with _local_settings(settings, items, recorded=recorded) as here:
+        return asyncio.run(_grade_all(here, items, kept, recorded=recorded))
+
+
+async def _grade_all(
+    settings: Settings, items: list[Item], kept: Kept, *, recorded: bool
+) -> list[Graded]:
+    key = settings.local_api_key
+    local = OpenAIHTTPBackend(
+        settings.local_base_url or "http://127.0.0.1:9/v1",
+        settings.local_model,
+        api_key=key.get_secret_value() if key else None,
+        timeout_s=settings.local_timeout_s,
+    )
+    name = "mean_logprob" if settings.estimator == LEARNED else settings.estimator
+    estimator = build_estimator(name, None, local)
+    if not recorded:
+        await local.learn()
+    prices = load_prices(settings.prices_file)
+    collector = Collector(estimator, None if recorded else local, prices)
+    try:
+        with _progress() as bar:
+            task = bar.add_task("questions", total=len(items))
+            graded = []
+            async for one in collector.collect(items, kept):
+                graded.append(one)
+                bar.advance(task)
+            return graded
+    finally:
+        await local.aclose()
+
+
+def _learn(estimator: str, graded: list[Graded]) -> tuple[dict[str, Any] | None, list[Graded]]:
+    """For `LEARNED`: a model of one half of the rows, and the other half with its scores.
+
+    The threshold is then tested on rows that the model never saw, as the guarantee asks.
+    """
+    if estimator != LEARNED:
+        return None, graded
+    from proxy.routing.training import train
+
+    halves: tuple[list[Graded], list[Graded]] = ([], [])
+    for row in graded:
+        halves[hashlib.sha256(row.id.encode()).digest()[0] % 2].append(row)
+    known = [row for row in halves[0] if row.features is not None]
+    if len({row.local_correct for row in known}) < 2:
+        raise SettingsError("to learn, the data must hold right and wrong drafts with a score")
+    values = np.array([row.features for row in known], dtype=np.float64)
+    model = train(FEATURES, values, np.array([row.local_correct for row in known]))
+    return asdict(model), _scored(model, halves[1])
+
+
+def _scored(model: LearnedModel, graded: list[Graded]) -> list[Graded]:
+    return [
+        replace(row, score=model.probability(row.features) if row.features else None)
+        for row in graded
+    ]
+
+
+def _require_extra() -> None:
+    """Say which packages are missing before hours are spent.
+
+    Raises:
+        SettingsError: the extra ``calibrate`` is not installed.
+    """
+    if any(find_spec(name) is None for name in ("matplotlib", "scipy", "sklearn")):
+        raise SettingsError('this needs the extra packages: pip install "ringfence[calibrate]"')
+
+
+@contextlib.contextmanager
+def _local_settings(settings: Settings, items: list[Item], *, recorded: bool) -> Iterator[Settings]:
+    """Settings with a local endpoint: the one set, or the embedded one, started if it is needed."""
+    if recorded or settings.local_base_url or all(item.local is not None for item in items):
+        yield settings
+        return
+    with EmbeddedServer(settings.model_dir, settings.local_model) as server:
+        yield settings.model_copy(update={"local_base_url": server.base_url})
+
+
+def too_hard(goal: Goal, table: Table, error_rate: float) -> str:
+    """Why no threshold keeps the goal, as far as the data tell."""
+    safest = np.inf if goal.prefers_cloud else -np.inf
+    reached = float(goal.losses(table, safest).mean())
+    if reached > goal.limit:
+        return "no threshold meets this goal on these data, not even the safest"
+    return (
+        f"{len(table)} rows cannot show this goal with an error rate of {error_rate:g}: "
+        "give more rows, a looser goal or a higher error rate"
+    )
+
+
+def _artifact(
+    settings: Settings,
+    wish: tuple[str, Goal, float],
+    table: Table,
+    threshold: float,
+    data_digest: str,
+) -> Calibration:
+    words, goal, error_rate = wish
+    sent = table.escalates(threshold)
+    known = ~np.isnan(table.score)
+    whole = curve(np.where(known, table.score, np.inf), table.local, table.cloud)
+    bounds, spread = spread_of([None if np.isnan(s) else float(s) for s in table.score])
+    shares = np.linspace(0.0, 1.0, _CURVE_POINTS)
+    return Calibration(
+        model=settings.local_model,
+        model_digest=weights_digest(settings),
+        prompt_form=PROMPT_FORM,
+        estimator=settings.estimator,
+        threshold=threshold,
+        goal=words,
+        bound=goal.bound,
+        delta=error_rate,
+        num_rows=len(table),
+        data_digest=data_digest,
+        expected_share=float(sent.mean()),
+        expected_accuracy=float(np.where(sent, table.cloud, table.local).mean()),
+        curve=tuple((float(share), whole.at(float(share))) for share in shares),
+        spread_bounds=bounds,
+        spread_shares=spread,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _say(made: Calibration, out: Path) -> None:
+    console = Console(highlight=False)
+    console.print(
+        f"{made.estimator} below {made.threshold:g} escalates: {made.goal}, "
+        f"{1 - made.delta:.0%} sure, from {made.num_rows} rows"
+    )
+    console.print(
+        f"on these rows: {made.expected_share:.1%} sent, {made.expected_accuracy:.1%} right"
+    )
+    console.print(f"{made.id} in {out}; use it with RINGFENCE_CALIBRATION_FILE={out}")
+
+
+def _progress() -> Progress:
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))

@@ -1,0 +1,61 @@
+"""What the learned estimator looks at: every signal of the draft, and the form of the question."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+from proxy.routing.doubts import doubts_of
+from proxy.routing.signals import SIGNALS
+from proxy.types import Draft, Request
+
+_DIGIT: Final = re.compile(r"\d")
+_ASKS: Final = re.compile(r"(?i)\b(?:who|what|when|where|which|how many|how much)\b")
+_REASONS: Final = re.compile(r"(?i)\b(?:why|how|explain|prove|calculate|compute|solve)\b")
+_CODE: Final = re.compile(r"```|\bdef |\bclass |[{};]\s*\n")
+
+QUESTION_FEATURES: Final = (
+    "question_words",
+    "question_digits",
+    "question_asks_fact",
+    "question_asks_reason",
+    "question_has_code",
+    "question_turns",
+)
+
+FEATURES: Final = (*SIGNALS, "num_tokens", "was_cut", "num_doubts", *QUESTION_FEATURES)
+
+
+def features_of(request: Request, draft: Draft) -> tuple[float | None, ...] | None:
+    """The values of `FEATURES`, in order; None for one that the server gave too little for.
+
+    None in place of all where the log-probabilities tell nothing.
+    """
+    signals = tuple(signal.of(draft) for signal in SIGNALS.values())
+    if signals[0] is None:
+        return None
+    return (
+        *signals,
+        math.log1p(len(draft.token_logprobs)),
+        float(draft.finish_reason == "length"),
+        float(len(doubts_of(draft))),
+        *question_features(request),
+    )
+
+
+def question_features(request: Request) -> tuple[float, ...]:
+    """The values of `QUESTION_FEATURES`: what is known before there is a draft."""
+    messages = request.body.get("messages")
+    turns = messages if isinstance(messages, list | tuple) else ()
+    last = turns[-1] if turns else None
+    content = last.get("content") if isinstance(last, dict) else None
+    text = content if isinstance(content, str) else ""
+    return (
+        math.log1p(len(text.split())),
+        math.log1p(len(_DIGIT.findall(text))),
+        float(bool(_ASKS.search(text))),
+        float(bool(_REASONS.search(text))),
+        float(bool(_CODE.search(text))),
+        float(len(turns)),
+    )

@@ -1,0 +1,111 @@
+"""Which model is asked what, for a batch under a budget: a plan in place of a rule.
+
+All questions are known beforehand, so the money can go where it is predicted to help most. For
+each question and model a probability of being right is predicted from the local draft (every
+signal, and the form of the question), and the assignment with the greatest sum within the budget
+is found as an integer program: one model a question, costs at most the budget. Source: Liu, Zhang,
+Miao, Le, Li, "OptLLM", arXiv 2405.15130, sections 3 and 4; solved by HiGHS (scipy) in place of its
+heuristic, since one goal under one bound is a knapsack with choices.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxy.errors import SettingsError
+from proxy.routing.ladder import Climb, Ladder
+from proxy.routing.rows import Floats
+from proxy.routing.training import train
+
+_TIME_LIMIT_S: Final = 120.0
+_GAP: Final = 1e-4
+
+#: Five folds with a right and a wrong answer each.
+_MIN_OF_EACH: Final = 5
+
+
+def predict(seen: Ladder, asked: Ladder) -> Floats:
+    """The probability that each model is right, shape ``(num_rows, num_models)``, of ``asked``.
+
+    Learned from ``seen``: a model of trees for each, calibrated by Platt's method. Where all or
+    none of a model's answers in ``seen`` are right, their share.
+    """
+    told = _telling(seen.features)
+    names = [str(number) for number in told]
+    columns = []
+    for model in range(len(seen.names)):
+        right = seen.right[:, model]
+        if min(right.sum(), (~right).sum()) < _MIN_OF_EACH:
+            columns.append(np.full(len(asked), float(right.mean())))
+            continue
+        learned = train(names, seen.features[:, told], right, "boosting")
+        columns.append(
+            np.array([learned.probability(row) for row in asked.features[:, told].tolist()])
+        )
+    return np.stack(columns, axis=1)
+
+
+def expected_usd(seen: Ladder, asked: Ladder) -> Floats:
+    """What each answer is expected to cost, in US dollars, shape ``(num_rows, num_models)``.
+
+    The prompt's part is known; for the rest stands the model's mean over ``seen``.
+    """
+    rest = (seen.cost_usd - seen.prompt_usd).mean(axis=0)
+    return np.asarray(asked.prompt_usd + rest)
+
+
+def assign(probability: Floats, cost_usd: Floats, budget_usd: float) -> NDArray[np.int64]:
+    """The model of each question, shape ``(num_rows,)``: most right answers within the budget.
+
+    Args:
+        probability: of being right, shape ``(num_rows, num_models)``.
+        cost_usd: the cost of asking, same shape; the first model is free.
+        budget_usd: for all questions together.
+
+    Raises:
+        SettingsError: the budget is below 0, or the solver found no plan in time.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array, eye_array, kron
+
+    if not budget_usd >= 0.0:
+        raise SettingsError("--budget: a sum of 0 dollars or more")
+    rows, models = probability.shape
+    one_each = kron(eye_array(rows), np.ones((1, models)), format="csr")
+    scale = float(cost_usd.max()) or 1.0  # so that the solver's tolerance is not in dollars
+    found = milp(
+        -probability.ravel(),
+        constraints=[
+            LinearConstraint(one_each, 1.0, 1.0),
+            LinearConstraint(
+                csr_array(cost_usd.reshape(1, -1) / scale), -np.inf, budget_usd / scale
+            ),
+        ],
+        integrality=np.ones(rows * models),
+        bounds=Bounds(0.0, 1.0),
+        options={"time_limit": _TIME_LIMIT_S, "mip_rel_gap": _GAP},
+    )
+    if found.x is None:
+        raise SettingsError("the solver found no plan in time; plan fewer questions at once")
+    return np.asarray(found.x.reshape(rows, models).argmax(axis=1), dtype=np.int64)
+
+
+def asked_once(ladder: Ladder, at: NDArray[np.int64]) -> Climb:
+    """What comes of a plan: every question has its draft, and at most one cloud is asked."""
+    every = np.arange(len(ladder))
+    waited = np.where(at > 0, ladder.elapsed_ms[every, at], 0.0)
+    return Climb(
+        at,
+        ladder.right[every, at],
+        ladder.cost_usd[every, at],
+        ladder.elapsed_ms[:, 0] + waited,
+    )
+
+
+def _telling(features: Floats) -> list[int]:
+    """The columns that vary, each once: signals of a one-token answer are all the same."""
+    columns = {features[:, number].tobytes(): number for number in range(features.shape[1])}
+    return sorted(n for n in columns.values() if np.unique(features[:, n]).size > 1)

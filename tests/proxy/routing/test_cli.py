@@ -1,0 +1,104 @@
+"""`ringfence calibrate` over answers on record, and over the embedded model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from proxy.routing.calibration import load_calibration
+from proxy.routing.catalog import build_estimator
+from tests.factories import a_draft, a_request
+from tests.fakes import FakeLocal
+from tests.harness import model_dir, ringfence
+from tests.proxy.routing.tables import a_table, write_rows
+
+
+def calibrate(folder: Path, *more: str, **env: str) -> tuple[int, str]:
+    done = ringfence(
+        *("calibrate", "--data", str(folder / "qa.jsonl"), "--out", str(folder / "c.json")),
+        *more,
+        **{"RINGFENCE_LOCAL_MODEL": "home", "RINGFENCE_MODEL_DIR": str(folder), **env},
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def test_makes_an_artifact_that_keeps_the_goal_on_its_rows(tmp_path: Path) -> None:
+    rows = a_table(1000)
+    write_rows(tmp_path / "qa.jsonl", rows)
+    code, said = calibrate(tmp_path, "--goal", "cloud share at most 38%", "--recorded")
+    assert code == 0, said
+    made = load_calibration(tmp_path / "c.json")
+    assert 0.3 < float(rows.escalates(made.threshold).mean()) < 0.38
+    assert made.expected_share == pytest.approx(float(rows.escalates(made.threshold).mean()))
+    assert made.expected_accuracy > float(rows.local.mean())
+    assert (made.num_rows, made.estimator) == (1000, "mean_logprob")
+    assert made.curve[-1][1] == pytest.approx(float(rows.cloud.mean()))
+    assert "RINGFENCE_CALIBRATION_FILE" in said
+    assert "canary" not in said + (tmp_path / "c.json").read_text()
+
+
+async def test_a_learned_estimator_stands_in_its_calibration(tmp_path: Path) -> None:
+    write_rows(tmp_path / "qa.jsonl", a_table(600))
+    more = ("--goal", "cloud share at most 50%", "--recorded")
+    code, said = calibrate(tmp_path, *more, RINGFENCE_ESTIMATOR="learned")
+    assert code == 0, said
+    made = load_calibration(tmp_path / "c.json")
+    assert made.num_rows < 400
+    estimator = build_estimator("learned", None, FakeLocal(), made)
+    sure, unsure = [
+        await estimator.estimate(a_request(), a_draft(logprobs=(p,)), may_ask=False)
+        for p in (-0.01, -3.0)
+    ]
+    assert not sure.is_low
+    assert unsure.is_low
+    done = ringfence(
+        *("evaluate", "--data", str(tmp_path / "qa.jsonl"), "--recorded"),
+        RINGFENCE_ESTIMATOR="learned",
+        RINGFENCE_LOCAL_MODEL="home",
+        RINGFENCE_MODEL_DIR=str(tmp_path),
+        RINGFENCE_CALIBRATION_FILE=str(tmp_path / "c.json"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"learned below {made.threshold:g} escalates; 600 questions" in done.stdout
+
+
+def test_a_goal_that_cannot_be_shown_makes_no_artifact_and_keeps_what_was_graded(
+    tmp_path: Path,
+) -> None:
+    write_rows(tmp_path / "qa.jsonl", a_table(30))
+    code, said = calibrate(tmp_path, "--goal", "within 1% of cloud", "--recorded")
+    assert (code, "more rows" in said) == (1, True)
+    assert not (tmp_path / "c.json").exists()
+    kept = (tmp_path / "c.json.progress").read_text()
+    assert kept.count("\n") == 30
+    assert "canary" not in kept
+
+
+def test_rows_without_a_local_answer_are_refused_where_nobody_may_be_asked(tmp_path: Path) -> None:
+    (tmp_path / "qa.jsonl").write_text('{"id": "1", "question": "q", "answers": ["a"]}\n')
+    code, said = calibrate(tmp_path, "--goal", "within 1% of cloud", "--recorded")
+    assert (code, "no local answer" in said) == (1, True)
+
+
+@pytest.mark.slow
+def test_asks_the_local_model_where_there_is_no_answer_and_only_once(
+    tmp_path: Path, local_url: str
+) -> None:
+    rows = [
+        {"id": f"q{n}", "question": q, "answers": ["red"], "cloud": {"correct": True}}
+        for n, q in enumerate(["Say red.", "Say blue."])
+    ]
+    (tmp_path / "qa.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    env = {"RINGFENCE_LOCAL_BASE_URL": local_url, "RINGFENCE_MODEL_DIR": str(model_dir())}
+    env["RINGFENCE_LOCAL_MODEL"] = "smollm2-135m-instruct"
+    for _ in range(2):
+        code, said = calibrate(tmp_path, "--goal", "within 1% of cloud", **env)
+        assert (code, "more rows" in said) == (1, True)
+        kept = [
+            json.loads(line) for line in (tmp_path / "c.json.progress").read_text().splitlines()
+        ]
+        assert [one["id"] for one in kept] == ["q0", "q1"]
+    assert all(np.isfinite(one["score"]) for one in kept)
