@@ -1,10 +1,11 @@
-"""Captured bodies as the ledger tells of them: opened, erased, and checked against the vault."""
+"""Captured bodies and answers as the ledger tells of them: opened, erased, and cleared away."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,19 +18,23 @@ from audit.segments import chain_folders, chain_lines
 from audit.vault import (
     ERASURE,
     VAULT,
+    Answered,
     Captured,
     CaptureUnreadable,
+    answered_of,
     captured_of,
     destroy_capture,
+    destroy_drafts,
     erased_of,
     is_overwritten,
+    open_answer,
     open_capture,
     ref_of,
     vault_files,
 )
 
-#: A capture comes before its intent by the time of one write. What has had none for so long
-#: (seconds) never gets one.
+#: A capture comes before its intent, an answer before its outcome, by the time of one write. What
+#: has had none for so long (seconds) never gets one.
 ORPHAN_AFTER_S: Final = 3600.0
 
 _REASON: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
@@ -37,10 +42,22 @@ _REASON: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
 @dataclass(slots=True)
 class _Told:
-    """What the records say: the capture of each intent, and what was erased."""
+    """What the records say: the capture of each intent, the answers, and what was erased."""
 
     captured: dict[str, Captured] = field(default_factory=dict)
+    answered: dict[str, Answered] = field(default_factory=dict)  # by the capture's name
     erased: set[str] = field(default_factory=set)
+
+    def are_told_of(self) -> Callable[[Path], bool]:
+        """Whether a record tells of a file of the vault; of a draft none does."""
+        refs = {captured.ref for captured in self.captured.values()}
+        answers = {ref for ref, answered in self.answered.items() if answered.answer is not None}
+
+        def is_told_of(path: Path) -> bool:
+            told = answers if path.suffix == ".answer" else refs
+            return ref_of(path) in told and not path.name.startswith(".")
+
+        return is_told_of
 
 
 def open_body(ledger: Path, intent_id: str, key_file: Path) -> bytes:
@@ -58,8 +75,27 @@ def open_body(ledger: Path, intent_id: str, key_file: Path) -> bytes:
     return open_capture(ledger / VAULT, captured, load_private_key(key_file))
 
 
+def open_answer_to(ledger: Path, intent_id: str, key_file: Path) -> bytes:
+    """The answer that came to what left on account of an intent, as it came.
+
+    Raises:
+        UnknownRecord: there is no such intent, or its answer was not to be kept.
+        CaptureUnreadable: it could not be kept, was erased, was changed, or is for another key.
+        BadCaptureKey: the file holds no private key.
+        OSError: the ledger cannot be read.
+    """
+    told = _told(ledger)
+    captured = told.captured.get(intent_id)
+    answered = told.answered.get(captured.ref) if captured is not None else None
+    if answered is None:
+        raise UnknownRecord("there is no intent of that id whose answer was captured")
+    if answered.ref in told.erased:
+        raise CaptureUnreadable("the captured answer was erased, and that is on the record")
+    return open_answer(ledger / VAULT, answered, load_private_key(key_file))
+
+
 def erase_body(ledger: Path, keys_dir: Path, intent_id: str, reason: str, by: str) -> None:
-    """Record `ERASURE`, and then destroy the body of an intent; may be done again.
+    """Record `ERASURE`, and then destroy body and answer of an intent; may be done again.
 
     Raises:
         UnknownRecord: there is no such intent, or its body was not captured.
@@ -75,19 +111,23 @@ def erase_body(ledger: Path, keys_dir: Path, intent_id: str, reason: str, by: st
         check_words(ERASURE, detail)
         record_acts(ledger, keys_dir, ERASURE, [detail])
     destroy_capture(ledger / VAULT, captured.ref)
+    destroy_drafts(ledger / VAULT, captured.ref)
 
 
 def remove_orphans(ledger: Path, older_than_s: float = ORPHAN_AFTER_S) -> int:
-    """Remove captures that no intent tells of, and drafts that a crash left; gives their number.
+    """Remove captures and answers that no record tells of, and drafts that a crash left.
+
+    Returns:
+        The number of captures of which something was removed.
 
     Raises:
         OSError: the ledger cannot be read, or one of them not be removed.
     """
-    refs = {captured.ref for captured in _told(ledger).captured.values()}
+    is_told_of = _told(ledger).are_told_of()
     before = time.time() - older_than_s
     orphans = set()
     for path in vault_files(ledger):
-        if ref_of(path) in refs and not path.name.startswith("."):
+        if is_told_of(path):
             continue
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_mtime <= before or is_overwritten(path):
@@ -114,6 +154,8 @@ def _told(ledger: Path) -> _Told:
                 members = read_line(line)
                 if (captured := captured_of(members)) is not None:
                     told.captured[str(members.get("id"))] = captured
+                if (answered := answered_of(members)) is not None:
+                    told.answered[answered.ref] = answered
                 if (ref := erased_of(members)) is not None:
                     told.erased.add(ref)
     return told

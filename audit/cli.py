@@ -332,7 +332,11 @@ def _show(report: Report) -> None:
     if report.num_captured or report.num_orphans:
         console.print(
             f"{report.num_captured} captured bodies, {report.num_erased} of them erased; "
-            f"{report.num_orphans} captures without an intent"
+            f"{report.num_orphans} captures without a record"
+        )
+    if report.num_answers or report.num_lost_answers:
+        console.print(
+            f"{report.num_answers} captured answers; {report.num_lost_answers} could not be kept"
         )
     for removal in report.removals:
         console.print(

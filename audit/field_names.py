@@ -173,6 +173,9 @@ OUTCOME: Final = {
     "response": Name("the answer as it came; null where none came"),
     "response.hmac": Name("keyed digest of its bytes", ocsf="http_response.body_hash"),
     "response.bytes": Name("its size", "http.response.body.size", "http_response.body_length"),
+    "vault": Name("the answer as it came, encrypted to an auditor; only where answers are kept"),
+    "vault.ref": Name("names the capture, as the intent does"),
+    "vault.answer": Name("SHA-256 of the answer's file; null: it could not be kept"),
 }
 
 #: Members of the records that the ledger makes of itself.

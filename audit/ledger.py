@@ -14,7 +14,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,11 +28,20 @@ from audit.seal_thread import HEARTBEAT_S, SEAL_EVERY_S, SealThread
 from audit.sealer import Leaves, Sealer
 from audit.stores.files import FileStore
 from audit.stores.store import KeyStore, LedgerStore
-from audit.vault import Vault
+from audit.vault import Answered, Vault
 from audit.writer import ChainHead, ChainWriter, Entry, append_now
 
-#: Who writes an intent's chain, and the outcome of an intent that nobody gives one.
-_OpenIntent = tuple[ChainWriter, dict[str, str | int]]
+
+@dataclass(frozen=True, slots=True)
+class _OpenIntent:
+    """An intent without an outcome: who writes its chain, the outcome that it gets where nobody
+    gives it one, and the name of its capture.
+    """
+
+    writer: ChainWriter
+    ending: dict[str, str | int]
+    ref: str | None
+
 
 _DEPLOYMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -134,8 +143,9 @@ class Ledger:
         """
         members = fields_of(record)
         members["body"] = self._body(body)
-        if self._vault is not None:
-            captured = await asyncio.to_thread(self._vault.keep, _new_id("cap"), body)
+        ref = None if self._vault is None else _new_id("cap")
+        if self._vault is not None and ref is not None:
+            captured = await asyncio.to_thread(self._vault.keep, ref, body)
             members["vault"] = asdict(captured)
         intent_id = _new_id("int")
         ids = (intent_id, record.decision_id, record.attempt)
@@ -145,30 +155,53 @@ class Ledger:
             await _durable(writer, entry)
         except asyncio.CancelledError:
             if not entry.done.cancelled():  # the writer has it: it stands, and nobody got a permit
-                self._open_intents[intent_id] = (writer, _ending(ids, "no", "cancelled"))
+                ending = _ending(ids, "no", "cancelled")
+                self._open_intents[intent_id] = _OpenIntent(writer, ending, ref)
             raise
-        self._open_intents[intent_id] = (writer, _ending(ids, "unknown", "not_recorded"))
+        ending = _ending(ids, "unknown", "not_recorded")
+        self._open_intents[intent_id] = _OpenIntent(writer, ending, ref)
         return mint(ids=ids, body=body, origin=origin)
 
-    async def outcome(self, record: OutcomeRecord, answer: bytes | None = None) -> None:
+    async def outcome(
+        self, record: OutcomeRecord, answer: bytes | None = None, *, keep: bool = False
+    ) -> None:
         """Record what came of an intent, with size and keyed digest of the ``answer``'s bytes.
+
+        Args:
+            record: what came of it.
+            answer: the answer as it came; None: none did.
+            keep: encrypt the answer to the auditor too, beside its body. That it could not be kept
+                is on the record, and no error. Without a vault nothing is kept.
 
         Raises:
             AuditError: it is not durable, or the intent has its outcome already. The intent is
                 closed as unknown when the chain is closed.
         """
-        ending = self._open_intents.pop(record.intent_id, None)
-        if ending is None:
+        answered = await self._keep(record.intent_id, answer) if keep else None
+        open_ = self._open_intents.pop(record.intent_id, None)
+        if open_ is None:
             raise AuditError("an outcome needs an intent that has none")
-        if ending[0] is not self._writer:
+        if open_.writer is not self._writer:
             raise AuditError("the intent's chain was taken over, and the intent closed as unknown")
         try:
             response = None if answer is None else self._body(answer)
             members = {**fields_of(record), "response": response}
-            await _durable(ending[0], _entry(record.kind, _new_id("rec"), members))
+            if answered is not None:
+                members["vault"] = asdict(answered)
+            await _durable(open_.writer, _entry(record.kind, _new_id("rec"), members))
         except AuditError:
-            self._open_intents[record.intent_id] = ending
+            self._open_intents[record.intent_id] = open_
             raise
+
+    async def _keep(self, intent_id: str, answer: bytes | None) -> Answered | None:
+        """Keep the answer to an intent beside its body; None where there is nothing to keep."""
+        open_ = self._open_intents.get(intent_id)
+        if self._vault is None or answer is None or open_ is None or open_.ref is None:
+            return None
+        try:
+            return await asyncio.to_thread(self._vault.keep_answer, open_.ref, answer)
+        except Exception:  # noqa: BLE001 - the boundary: no capture costs a client its answer
+            return Answered(open_.ref, None)
 
     async def event(self, kind: str, detail: Mapping[str, str | int | float | bool]) -> None:
         """Record something that happened to the proxy itself.
@@ -181,11 +214,11 @@ class Ledger:
 
     async def close(self) -> None:
         """Close what is open, end the chain with ``chain.closed``, and seal it to its end."""
-        for intent_id, (writer, members) in list(self._open_intents.items()):
-            if writer is not self._writer:
+        for intent_id, open_ in list(self._open_intents.items()):
+            if open_.writer is not self._writer:
                 continue  # whoever adopted its chain closed it
             try:
-                await self._append("egress.outcome", f"out_{intent_id}", dict(members))
+                await self._append("egress.outcome", f"out_{intent_id}", dict(open_.ending))
             except AuditError:
                 break  # the next start adopts the chain and closes them
         self._open_intents.clear()

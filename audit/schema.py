@@ -49,6 +49,15 @@ _CAPTURE: Final = {
     "required": ["ref", "body", "key"],
     "additionalProperties": False,
 }
+_ANSWER: Final = {
+    "type": "object",
+    "properties": {
+        "ref": {"type": "string", "pattern": "^cap_[0-9a-f]{28}$"},
+        "answer": {"anyOf": [dict(_SHA256), {"type": "null"}]},
+    },
+    "required": ["ref", "answer"],
+    "additionalProperties": False,
+}
 _SCALARS: Final[dict[type, Schema]] = {
     str: {"$ref": "#/$defs/name"},
     bool: {"type": "boolean"},
@@ -77,6 +86,7 @@ def record_schema() -> Schema:
         "anyOf": [provider_id, {"type": "null"}]
     }
     kinds["egress.outcome"]["properties"]["response"] = {"anyOf": [_DIGEST, {"type": "null"}]}
+    kinds["egress.outcome"]["properties"]["vault"] = dict(_ANSWER)
     kinds["egress.outcome"]["required"] = list(_OUTCOME_REQUIRED)
     kinds["recovery"]["required"] = ["reason"]
     shapes = {kind: _framed(shape, {"const": kind}) for kind, shape in kinds.items()}

@@ -2,7 +2,8 @@
 
 Each body has a data key of its own (AES-256-GCM). The data key is wrapped to the auditor's X25519
 public key (HPKE, RFC 9180) in a file of its own: whoever destroys that file erases one body and no
-other. The writing side holds no key that opens anything.
+other. An answer that is kept has a data key of its own too, at the head of its file, and is erased
+with its body. The writing side holds no key that opens anything.
 """
 
 from __future__ import annotations
@@ -35,9 +36,12 @@ ERASURE: Final = "erasure"
 RETRY_S: Final = 5.0
 
 _PURPOSE: Final = "ringfence-capture/v1"
+_ANSWER_PURPOSE: Final = "ringfence-answer/v1"
 _REF: Final = re.compile(r"cap_[0-9a-f]{28}")
 _SALT_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
+#: A wrapped data key: 32 bytes encapsulated, 32 of the key, 16 of its tag. Source: RFC 9180, 7.1.
+_WRAPPED_BYTES: Final = 80
 #: How data keys are wrapped.
 SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
@@ -63,8 +67,22 @@ class Captured:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What an outcome says of the answer that was to be kept.
+
+    Attributes:
+        ref: names the capture, as the intent does.
+        answer: ``sha256:…`` of the answer's file, which holds random bytes; None: it could not be
+            kept, or its capture was erased before it came.
+    """
+
+    ref: str
+    answer: str | None
+
+
 class Vault:
-    """Keeps bodies in ``folder``, encrypted to ``public_key``."""
+    """Keeps bodies, and answers to them, in ``folder``, encrypted to ``public_key``."""
 
     def __init__(
         self,
@@ -88,12 +106,7 @@ class Vault:
         Raises:
             LedgerUnwritable: it is not durable; what was written of it is removed.
         """
-        data_key = AESGCM.generate_key(256)
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = AESGCM(data_key).encrypt(nonce, body, ref.encode())
-        stored = os.urandom(_SALT_BYTES) + nonce + sealed
-        commitment = commitment_to(stored)
-        wrapped = SUITE.encrypt(data_key, self._public_key, _bound(ref, commitment))
+        stored, wrapped = self._sealed(_PURPOSE, ref, body)
         try:
             with disk_faults("the capture cannot be written"):
                 self._store(ref, stored, wrapped)
@@ -101,7 +114,38 @@ class Vault:
             self._failed_at = self._clock()
             raise
         self._failed_at = None
-        return Captured(ref, commitment, commitment_to(wrapped))
+        return Captured(ref, commitment_to(stored), commitment_to(wrapped))
+
+    def keep_answer(self, ref: str, answer: bytes) -> Answered:
+        """Keep the answer to the body under ``ref``, if that is still there. It waits for the disk.
+
+        A fault is told in the result, and is no reason for anything to stay home.
+        """
+        path = answer_path(self._folder, ref)
+        try:
+            stored, wrapped = self._sealed(_ANSWER_PURPOSE, ref, answer)
+            publish(path, wrapped + stored)
+        except FileExistsError:  # whose it is, the record does not say
+            return Answered(ref, None)
+        except (OSError, MemoryError, OverflowError):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            return Answered(ref, None)
+        # After it is there, not before: whoever erases destroys the key first and the answer then.
+        if not key_path(self._folder, ref).exists():
+            with contextlib.suppress(OSError):
+                _destroy(path, _WRAPPED_BYTES)
+            return Answered(ref, None)
+        return Answered(ref, commitment_to(wrapped + stored))
+
+    def _sealed(self, purpose: str, ref: str, text: bytes) -> tuple[bytes, bytes]:
+        """``text`` under a new data key, behind salt and nonce; and that key, wrapped."""
+        data_key = AESGCM.generate_key(256)
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = AESGCM(data_key).encrypt(nonce, text, ref.encode())
+        stored = os.urandom(_SALT_BYTES) + nonce + sealed
+        bound = _bound(purpose, ref, commitment_to(stored))
+        return stored, SUITE.encrypt(data_key, self._public_key, bound)
 
     def _store(self, ref: str, stored: bytes, wrapped: bytes) -> None:
         try:
@@ -130,6 +174,11 @@ def key_path(vault: Path, ref: str) -> Path:
     return body_path(vault, ref).with_suffix(".key")
 
 
+def answer_path(vault: Path, ref: str) -> Path:
+    """Where the encrypted answer of ``ref`` is, behind its wrapped key."""
+    return body_path(vault, ref).with_suffix(".answer")
+
+
 def commitment_to(stored: bytes) -> str:
     """``sha256:…`` of a file of the vault."""
     return f"sha256:{hashlib.sha256(stored).hexdigest()}"
@@ -150,46 +199,99 @@ def open_capture(vault: Path, captured: Captured, private_key: X25519PrivateKey)
         raise CaptureUnreadable("the captured body is not in the vault") from None
     if (commitment_to(stored), commitment_to(wrapped)) != (captured.body, captured.key):
         raise CaptureUnreadable("the captured body was changed: it is not the one on the record")
+    return _opened(_PURPOSE, captured.ref, (stored, wrapped), private_key)
+
+
+def open_answer(vault: Path, answered: Answered, private_key: X25519PrivateKey) -> bytes:
+    """The answer as it came, byte for byte.
+
+    Raises:
+        CaptureUnreadable: it was not kept, is not there, is not the one that was committed to, or
+            was encrypted to another key.
+        OSError: it cannot be read.
+    """
+    if answered.answer is None:
+        raise CaptureUnreadable("the answer could not be kept, and that is on the record")
+    try:
+        stored = answer_path(vault, answered.ref).read_bytes()
+    except FileNotFoundError:
+        raise CaptureUnreadable("the captured answer is not in the vault") from None
+    if commitment_to(stored) != answered.answer:
+        raise CaptureUnreadable("the captured answer was changed: it is not the one on the record")
+    parts = (stored[_WRAPPED_BYTES:], stored[:_WRAPPED_BYTES])
+    return _opened(_ANSWER_PURPOSE, answered.ref, parts, private_key)
+
+
+def _opened(
+    purpose: str, ref: str, parts: tuple[bytes, bytes], private_key: X25519PrivateKey
+) -> bytes:
+    """The text of what was stored, and its wrapped key."""
+    stored, wrapped = parts
     nonce_end = _SALT_BYTES + _NONCE_BYTES
     nonce, sealed = stored[_SALT_BYTES:nonce_end], stored[nonce_end:]
     try:
-        data_key = SUITE.decrypt(wrapped, private_key, _bound(captured.ref, captured.body))
-        return AESGCM(data_key).decrypt(nonce, sealed, captured.ref.encode())
+        bound = _bound(purpose, ref, commitment_to(stored))
+        data_key = SUITE.decrypt(wrapped, private_key, bound)
+        return AESGCM(data_key).decrypt(nonce, sealed, ref.encode())
     except (InvalidTag, ValueError):
         raise CaptureUnreadable("this key does not open it") from None
 
 
 def destroy_capture(vault: Path, ref: str) -> None:
-    """Overwrite and remove the wrapped key of ``ref``, then remove the body.
+    """Overwrite and remove the wrapped keys of ``ref``, then remove the body.
 
     Raises:
         CaptureUnreadable: ``ref`` names no capture.
         OSError: it could not be destroyed.
     """
     key = key_path(vault, ref)
-    with contextlib.suppress(FileNotFoundError):
-        with key.open("r+b") as file:
-            file.write(bytes(key.stat().st_size))
-            file.flush()
-            os.fsync(file.fileno())
-        key.unlink()
+    _destroy(key)
+    _destroy(answer_path(vault, ref), _WRAPPED_BYTES)
     body_path(vault, ref).unlink(missing_ok=True)
     if key.parent.is_dir():
         sync_folder(key.parent)
 
 
+def destroy_drafts(vault: Path, ref: str) -> None:
+    """Overwrite and remove what a crash left of ``ref`` under other names.
+
+    Raises:
+        CaptureUnreadable: ``ref`` names no capture.
+        OSError: it could not be destroyed.
+    """
+    folder = body_path(vault, ref).parent
+    for draft in folder.glob(f".{ref}.*"):
+        _destroy(draft, _WRAPPED_BYTES)
+    if folder.is_dir():
+        sync_folder(folder)
+
+
+def _destroy(path: Path, num_bytes: int | None = None) -> None:
+    """Overwrite the first ``num_bytes`` of a file, or all of it, and remove it if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        with path.open("r+b") as file:
+            size = path.stat().st_size
+            file.write(bytes(size if num_bytes is None else min(size, num_bytes)))
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+
+
 def is_overwritten(path: Path) -> bool:
-    """Whether a file of the vault is a key that was overwritten: a crash came before its removal.
+    """Whether the key in a file of the vault was overwritten: a crash came before its removal.
 
     Raises:
         OSError: it cannot be read.
     """
-    return path.suffix == ".key" and not any(path.read_bytes())
+    if path.suffix not in (".key", ".answer"):
+        return False
+    with path.open("rb") as file:
+        return not any(file.read(_WRAPPED_BYTES))
 
 
-def vault_refs(ledger: Path) -> set[str]:
-    """The captures whose wrapped key is in the vault."""
-    return {ref_of(path) for path in vault_files(ledger) if path.suffix == ".key"}
+def vault_refs(ledger: Path, suffix: str = ".key") -> set[str]:
+    """The captures whose wrapped key is in the vault, or whose file of another ``suffix`` is."""
+    return {ref_of(path) for path in vault_files(ledger) if path.suffix == suffix}
 
 
 def captured_of(members: dict[str, Any]) -> Captured | None:
@@ -197,6 +299,16 @@ def captured_of(members: dict[str, Any]) -> Captured | None:
     match members:
         case {"kind": "egress.intent", "vault": {"ref": str(r), "body": str(b), "key": str(k)}}:
             return Captured(r, b, k)
+    return None
+
+
+def answered_of(members: dict[str, Any]) -> Answered | None:
+    """What an outcome says of its captured answer; None where none was to be kept."""
+    match members:
+        case {"kind": "egress.outcome", "vault": {"ref": str(ref), "answer": str(answer)}}:
+            return Answered(ref, answer)
+        case {"kind": "egress.outcome", "vault": {"ref": str(ref), "answer": None}}:
+            return Answered(ref, None)
     return None
 
 
@@ -218,6 +330,6 @@ def vault_files(ledger: Path) -> Iterator[Path]:
     return (ledger / VAULT).glob("*/*")
 
 
-def _bound(ref: str, commitment: str) -> bytes:
-    """What a wrapped key is bound to: no key of one body serves for another."""
-    return f"{_PURPOSE}\n{ref}\n{commitment}".encode()
+def _bound(purpose: str, ref: str, commitment: str) -> bytes:
+    """What a wrapped key is bound to: no key of one body or answer serves for another."""
+    return f"{purpose}\n{ref}\n{commitment}".encode()

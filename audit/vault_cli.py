@@ -10,7 +10,7 @@ import typer
 
 from audit.arguments import KEYS, LEDGER, FilesOption, Keys, failed
 from audit.capture_keys import PRIVATE_NAME, make_capture_key
-from audit.captures import erase_body, open_body, remove_orphans
+from audit.captures import erase_body, open_answer_to, open_body, remove_orphans
 from audit.disk import publish
 from audit.errors import AuditError
 
@@ -44,13 +44,14 @@ def open_command(
     key: Annotated[Path, typer.Option(help="The auditor's private key.")],
     directory: FilesOption = LEDGER,
     output: Annotated[Path | None, typer.Option("--output", "-o", help=_OUTPUT)] = None,
+    answer: Annotated[bool, typer.Option("--answer", help="The answer to it, if kept.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Write to a terminal all the same.")] = False,
 ) -> None:
     """Write the body that left, byte for byte. Exit 1: there is none, or this key opens none."""
     if output is None and not show and is_terminal():
         raise typer.BadParameter("it holds what was sent: -o FILE, or --show for the terminal")
     try:
-        body = open_body(directory, intent_id, key)
+        body = (open_answer_to if answer else open_body)(directory, intent_id, key)
         if output is not None:
             publish(output, body)
             return
@@ -70,10 +71,10 @@ def erase_command(
     reason: Annotated[str, typer.Option(help="Why, as a code: gdpr_art_17.")] = "",
     by: Annotated[str, typer.Option(help="Who erases it, as a name or staff number.")] = "",
     orphans: Annotated[
-        bool, typer.Option("--orphans", help="What a crash left without an intent, an hour old.")
+        bool, typer.Option("--orphans", help="What a crash left without a record, an hour old.")
     ] = False,
 ) -> None:
-    """Erase a captured body for good, on the record; the chain stays whole."""
+    """Erase a captured body and its answer for good, on the record; the chain stays whole."""
     if orphans == bool(intent_id):
         raise typer.BadParameter("name the intent, or --orphans")
     if intent_id and not (reason and by):

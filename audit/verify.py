@@ -10,11 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from audit.checkpoint import newest_index
-from audit.vault import vault_refs
 from audit.verify_chains import LIMITS, Fault, Report, read_chains
 from audit.verify_heads import check_heads, read_checkpoints
 from audit.verify_retention import check_retention
-from audit.verify_vault import check_vault
+from audit.verify_vault import Before, check_vault
 
 __all__ = ["LIMITS", "Fault", "Report", "verify"]
 
@@ -40,7 +39,7 @@ def _verify(directory: Path, outside: tuple[str | None, bytes | None]) -> tuple[
     """The report, and whether a removal has no record of it."""
     report = Report()
     settled = newest_index(directory)
-    before = vault_refs(directory)
+    before = Before.of(directory)
     chains = read_chains(directory, report)
     check_vault(directory, chains.values(), report, before)
     places = check_heads(read_checkpoints(directory, settled), chains, report, outside)

@@ -21,7 +21,7 @@ from audit.segments import (
     segments_of,
 )
 from audit.sinks.file import SUFFIX
-from audit.vault import ERASURE, Captured, captured_of, erased_of
+from audit.vault import ERASURE, Answered, Captured, answered_of, captured_of, erased_of
 
 #: Honest limits of what a ledger can prove.
 LIMITS: Final = (
@@ -77,6 +77,8 @@ class Report:
     key: str = ""
     num_captured: int = 0
     num_erased: int = 0
+    num_answers: int = 0
+    num_lost_answers: int = 0
     num_orphans: int = 0
     unfinished_erasures: list[str] = field(default_factory=list)
     num_removed: int = 0
@@ -106,6 +108,7 @@ class ChainFacts:
     end: str | None = None
     is_torn: bool = False
     captures: list[tuple[str, int, Captured]] = field(default_factory=list)
+    answers: list[tuple[str, int, Answered]] = field(default_factory=list)
     erasures: set[str] = field(default_factory=set)
     pruned: list[PrunedSegment] = field(default_factory=list)
     retention: list[tuple[int, dict[str, object]]] = field(default_factory=list)
@@ -239,6 +242,8 @@ class _ChainCheck:
             if intent in self._closed_intents:
                 self._fault(segment, number, "a second outcome for one intent")
             self._closed_intents.add(intent)
+            if (answered := answered_of(members)) is not None:
+                facts.answers.append((self._name(segment), number, answered))
 
     def _fault(self, path: Path, line: int, problem: str) -> None:
         self._report.fault(self._name(path), line, problem)

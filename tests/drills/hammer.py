@@ -18,7 +18,7 @@ from tests.audit.test_ledger import ORIGIN, an_intent, an_outcome
 
 NUM_CALLERS = 4
 
-#: An auditor's public key of this name beside the ledger has every body captured.
+#: An auditor's public key of this name beside the ledger has every body and answer captured.
 CAPTURE_KEY = "capture.pub"
 
 
@@ -29,7 +29,7 @@ async def _call(ledger: Ledger, socket: str) -> None:
         permit.redeem(b"body", ORIGIN)
         upstream.write(f"{permit.intent_id}\n".encode())
         await upstream.drain()
-        await ledger.outcome(an_outcome(permit))
+        await ledger.outcome(an_outcome(permit), b"answer", keep=True)
 
 
 async def _work(folder: Path, socket: str, url: str | None) -> None:

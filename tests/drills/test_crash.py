@@ -27,7 +27,7 @@ from audit.chain import read_line
 from audit.ledger import Ledger
 from audit.stores.postgres import PostgresStore
 from audit.stores.postgres_copy import copy_ledger
-from audit.vault import VAULT, captured_of, open_capture
+from audit.vault import VAULT, answered_of, captured_of, open_answer, open_capture
 from audit.verify import verify
 from tests.audit.stores.conftest import database as database
 from tests.audit.stores.database import Database
@@ -127,7 +127,7 @@ def test_no_request_without_an_intent_however_often_workers_are_killed(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_every_intent_has_its_body_however_often_workers_that_capture_are_killed(
+def test_bodies_and_answers_are_whole_however_often_workers_that_capture_are_killed(
     tmp_path: Path, upstream: Upstream
 ) -> None:
     public = make_capture_key(tmp_path / "auditor")
@@ -155,9 +155,15 @@ def test_every_intent_has_its_body_however_often_workers_that_capture_are_killed
         captured = captured_of(intent)
         assert captured is not None
         assert open_capture(ledger / VAULT, captured, private) == b"body"
-    remove_orphans(ledger, older_than_s=0)  # a capture whose writer died before its intent
+    outcomes = [m for m in map(read_line, lines_of(tmp_path)) if m["kind"] == "egress.outcome"]
+    answers = [answered for m in outcomes if (answered := answered_of(m)) is not None]
+    assert 0 < len(answers) == report.num_answers <= len(intents)
+    assert all(open_answer(ledger / VAULT, one, private) == b"answer" for one in answers)
+    # A capture whose writer died before its intent, or an answer before its outcome.
+    remove_orphans(ledger, older_than_s=0)
     report = verify(ledger)
     assert (report.faults, report.num_orphans, report.num_captured) == ([], 0, len(intents))
+    assert report.num_answers == len(answers)
 
 
 @pytest.mark.slow

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from audit.capture_keys import load_public_key, make_capture_key
-from audit.captures import ORPHAN_AFTER_S
+from audit.captures import ORPHAN_AFTER_S, remove_orphans
 from audit.chain import read_line
 from audit.ledger import Ledger
 from audit.stores.files import FileStore
 from audit.vault import VAULT, Vault
 from audit.verify import verify
-from tests.audit.test_ledger import ORIGIN, an_intent, lines_of, open_ledger
+from tests.audit.test_ledger import ORIGIN, an_intent, an_outcome, lines_of, open_ledger
 from tests.audit.test_packing import lines_in, small_segments
 from tests.audit.test_prune import new_id, next_second
 
@@ -37,20 +37,26 @@ WHEN = [1, 2, 3, 5, 8, 13] if IS_FULL else [3]
 CHILD = """
 import asyncio, os, sys
 from pathlib import Path
+from audit.capture_keys import load_public_key
 from audit.errors import AuditError
-from tests.audit.test_ledger import ORIGIN, an_intent, an_outcome, open_ledger
+from audit.ledger import Ledger
+from audit.stores.files import FileStore
+from audit.vault import Vault
+from tests.audit.test_ledger import ORIGIN, an_intent, an_outcome
+folder = Path(sys.argv[1])
 async def main():
-    ledger = open_ledger(Path(sys.argv[1]))
+    vault = Vault(folder / "ledger/vault", load_public_key(folder / "proxy.pub"))
+    ledger = Ledger.open_store(FileStore(folder / "ledger", folder / "keys"), vault=vault)
     for _ in range(4):
         try:
             permit = await ledger.intent(an_intent(), b"body", ORIGIN)
             os.pwrite(acknowledged, permit.intent_id.encode() + b"\\n", 0)
-            await ledger.outcome(an_outcome(permit))
+            await ledger.outcome(an_outcome(permit), b"answer", keep=True)
             ledger._seal_thread.seal_once()
         except AuditError:
             pass
     await ledger.close()
-acknowledged = os.open(sys.argv[1] + "/acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+acknowledged = os.open(folder / "acknowledged", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 try:
     asyncio.run(main())
 except AuditError:
@@ -66,6 +72,7 @@ except AuditError:
 def test_what_was_acknowledged_stands_and_the_ledger_is_sound(
     call: str, fault: str, when: int, tmp_path: Path
 ) -> None:
+    _alone(make_capture_key(tmp_path / "auditor"), tmp_path)
     strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
     inject = ["-e", f"inject={call}:{fault}:when={when}"]
     run = subprocess.run(
@@ -83,6 +90,11 @@ def test_what_was_acknowledged_stands_and_the_ledger_is_sound(
     recorded = {read_line(line)["id"] for line in lines_of(tmp_path)}
     acknowledged = (tmp_path / "acknowledged").read_text().split()
     assert set(acknowledged) <= recorded
+    remove_orphans(tmp_path / "ledger", older_than_s=0)
+    report = verify(tmp_path / "ledger")
+    assert (report.faults, report.num_orphans) == ([], 0)
+    kept = len(list((tmp_path / "ledger" / VAULT).glob("*/*")))
+    assert kept == 2 * report.num_captured + report.num_answers
 
 
 OLD = """
@@ -106,7 +118,9 @@ except (AuditError, OSError) as error:
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """A ledger with old records, captured bodies among them, and fresh ones; and the cut."""
+    """A ledger with old records, captured bodies and answers among them, and fresh ones; and the
+    cut.
+    """
     folder = tmp_path_factory.mktemp("old")
     public = make_capture_key(folder / "auditor")
     vault = Vault(folder / "ledger" / VAULT, load_public_key(_alone(public, folder)))
@@ -115,7 +129,8 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
         store = FileStore(folder / "ledger", folder / "keys")
         ledger = Ledger.open_store(store, vault=vault)
         for _ in range(4):
-            await ledger.intent(an_intent(new_id()), b"body", ORIGIN)
+            permit = await ledger.intent(an_intent(new_id()), b"body", ORIGIN)
+            await ledger.outcome(an_outcome(permit), b"answer", keep=True)
         await ledger.close()
 
     with small_segments(2000):
@@ -162,5 +177,5 @@ def test_packing_and_removing_may_fail_anywhere_and_be_gone_on_with(
         assert left == before
     else:
         assert report.kinds["egress.intent"] == 4
-        assert (report.num_captured, report.num_orphans) == (4, 0)
-        assert len(list((ledger / VAULT).glob("*/*"))) == 8
+        assert (report.num_captured, report.num_answers, report.num_orphans) == (4, 4, 0)
+        assert len(list((ledger / VAULT).glob("*/*"))) == 12
