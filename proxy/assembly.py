@@ -42,14 +42,14 @@ from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.local.tier import LocalTier
 from proxy.logs import configure_logs
 from proxy.metrics import Metrics, State
-from proxy.notices import Notices, approved_detail, record_refusal, retention_detail
+from proxy.notices import Notices, approved_detail, record_detail, record_refusal
 from proxy.objects import ObjectStore
 from proxy.pins import PinStore
 from proxy.pipeline import Parts, Pipeline
 from proxy.policy.approval import approval_for
 from proxy.policy.model import Policy
 from proxy.policy.refusal import PolicyRefused, Rejection
-from proxy.policy.reload import PolicyKeeper, Reload
+from proxy.policy.reload import PolicyKeeper, Reload, Verdict
 from proxy.policy.staging import StageKeeper
 from proxy.policy.switch import EgressSwitch
 from proxy.prices import load_prices
@@ -66,6 +66,7 @@ log = structlog.get_logger()
 
 _NO_KEY = "none: local-only (no OPENAI_API_KEY)"
 _NO_CLOUD = "none in the policy"
+_NO_VAULT = "`record: {train_on_answers: true}` needs RINGFENCE_CAPTURE_KEY_FILE"
 _SHADOW = "none: in the shadow (RINGFENCE_ROUTING_MODE)"
 
 
@@ -78,6 +79,8 @@ class Proxy:
         self._vault = _open_vault(settings)
         self._approval = approval_for(settings)
         self._keeper = self._open_policy()
+        if self._keeps_in_vain(self.policy()):
+            raise SettingsError(f"{_NO_VAULT}; or leave `train_on_answers` out")
         self._stage = StageKeeper(settings.data_dir, self.policy, self._approval)
         self._switch = EgressSwitch(settings.data_dir)
         self._notices: Notices | None = None
@@ -107,6 +110,10 @@ class Proxy:
             reason = error.reason if isinstance(error, PolicyRefused) else Rejection.UNUSABLE
             record_refusal(lambda: _open_ledger(settings, settings.data_dir / "keys"), reason)
             raise
+
+    def _keeps_in_vain(self, policy: Policy) -> bool:
+        """Whether answers shall be kept, and nothing is there to keep them in."""
+        return bool(policy.content.record.train_on_answers) and self._vault is None
 
     @property
     def app(self) -> ASGIApp:
@@ -241,6 +248,8 @@ class Proxy:
 
     def _reloaded(self, reload: Reload) -> None:
         self._metrics.reloaded(reload.reason.value if reload.reason else "loaded")
+        if reload.verdict is Verdict.LOADED and self._keeps_in_vain(self.policy()):
+            log.error("answers_not_kept", problem=_NO_VAULT)
         if self._notices is not None:
             self._notices.reloaded(reload)
 
@@ -295,7 +304,7 @@ class Proxy:
         """Put the start on the record and in the log."""
         policy = self.policy()
         content = policy.content
-        kept = retention_detail(content.record.retention_days)
+        kept = record_detail(content.record)
         loaded = {"digest": policy.digest, "revision": content.revision, **kept}
         await ledger.event("policy.loaded", loaded)
         if self._keeper.approved is not None:

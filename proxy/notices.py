@@ -17,6 +17,7 @@ from audit.errors import AuditError
 from audit.ledger import Ledger
 from proxy.local.tier import LocalTier
 from proxy.policy.approval import Approved
+from proxy.policy.language import RecordPolicy
 from proxy.policy.refusal import Rejection
 from proxy.policy.reload import Reload, Verdict
 from proxy.policy.staging import Stage, StageChange
@@ -35,9 +36,13 @@ def approved_detail(digest: str, approved: Approved) -> Detail:
     return {"digest": digest, "signed_by": persons, "num_signed": len(approved.signed_by), **looser}
 
 
-def retention_detail(days: int | None) -> Detail:
-    """For how long the policy keeps records, for `ringfence audit prune` to read."""
-    return {} if days is None else {"retention_days": days}
+def record_detail(record: RecordPolicy) -> Detail:
+    """How the policy has the record kept: for how long, for `ringfence audit prune` to read, and
+    whether with the answers of clouds.
+    """
+    days, keeps = record.retention_days, record.train_on_answers
+    kept: Detail = {} if days is None else {"retention_days": days}
+    return kept | ({"train_on_answers": True} if keeps else {})
 
 
 class Notices:
@@ -54,7 +59,7 @@ class Notices:
             "revision": reload.revision,
         }
         if reload.verdict is Verdict.LOADED:
-            detail |= retention_detail(reload.retention_days)
+            detail |= record_detail(reload.record)
             log.info("policy.loaded", policy_digest=reload.digest[:19], revision=reload.revision)
         else:
             reason = reload.reason.value if reload.reason else "unknown"

@@ -303,6 +303,7 @@ class Decision:
     derived_from: str | None = None  # decision id of the pinned exchange this request continues
     masks: tuple[Mask, ...] = ()  # what must be masked before anything leaves
     scan: AnswerScan | None = None  # how the answer of a cloud is inspected
+    keep_answer: bool = False  # whether that answer may be kept, to learn from
 
     @property
     def may_leave(self) -> bool:

@@ -27,6 +27,7 @@ from proxy.egress.transport import origin_of
 from proxy.errors import AnswerWithheld, CloudError, EgressDenied
 from proxy.metrics import Metrics
 from proxy.records import intent_record, outcome_record
+from proxy.routes.chat import CHAT
 from proxy.routes.registry import ROUTES
 from proxy.routes.route import Abroad
 from proxy.types import (
@@ -37,6 +38,7 @@ from proxy.types import (
     Outcome,
     Request,
     RouteReason,
+    Verdict,
 )
 
 log = structlog.get_logger()
@@ -55,6 +57,7 @@ class _Errand:
     masked: Masked | None
     team: str
     plan: Plan
+    keeps: bool
 
 
 class CloudTier:
@@ -160,6 +163,7 @@ class CloudTier:
             masked=masked,
             team=request.caller.team,
             plan=plan,
+            keeps=decision.keep_answer and request.route == CHAT.name,
         )
         return await self._carried(errand)
 
@@ -203,7 +207,8 @@ class CloudTier:
         self._metrics.attempted(destination.id, record)
         try:
             answer = result.payload if isinstance(result, Outcome) else None
-            await self._ledger.outcome(record, answer)
+            keep = errand.keeps and not _is_found_fault_with(result)
+            await self._ledger.outcome(record, answer, keep=keep)
         except AuditError:
             # The intent stands; recovery closes it as unknown. The answer is the client's all the
             # same.
@@ -245,6 +250,12 @@ class CloudTier:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # taken, so that a client that left leaves no warning behind
+
+
+def _is_found_fault_with(result: Outcome | CloudError | EgressDenied) -> bool:
+    """Whether the answer was inspected, and is not known to be clean: such a one is not kept."""
+    scanned = result.scanned if isinstance(result, Outcome) else None
+    return scanned is not None and scanned.verdict is not Verdict.CLEAN
 
 
 def _check(

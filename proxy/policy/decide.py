@@ -134,6 +134,7 @@ def decide(
         derived_from=derived_from,
         masks=_masks(policy, context, inspection) if winners[0].action is Action.MASK else (),
         scan=policy.scan,
+        keep_answer=bool(content.record.train_on_answers),
     )
 
 

@@ -332,6 +332,8 @@ def _constructs(old: Policy, new: Policy) -> Iterator[str]:
     before_days, days = old.content.record.retention_days, new.content.record.retention_days
     if before_days and (not days or days < before_days):
         yield f"record: kept for {days or 'no stated number of'} days instead of {before_days}"
+    if new.content.record.train_on_answers and not old.content.record.train_on_answers:
+        yield "record: the answers of clouds are kept to learn from"
     if old.scan is not None and not _scans_as_much(new.scan, old.scan):
         yield "responses: less is looked for in answers, or less is done about it"
 

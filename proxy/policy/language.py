@@ -323,6 +323,8 @@ class RecordPolicy(Strict):
 
     retention_days: int | None = Field(default=None, strict=True, ge=1, le=36_500)
     """`ringfence audit prune` removes what is older, and nothing younger."""
+    train_on_answers: bool | None = Field(default=None, strict=True)
+    """Whether the answers of clouds are kept beside what left, to learn from; off by default."""
 
 
 class Expectation(Strict):

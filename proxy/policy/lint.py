@@ -287,6 +287,10 @@ class _Advice:
             text = f"records are removed after {days} days; logs of high-risk uses are kept longer"
             fix = f"keep them for {SHORTEST_RETENTION} days, unless you know that you may not"
             yield self._at(("record", "retention_days"), "RF701", text, fix, note=True)
+        if self._content.record.train_on_answers:
+            text = "the answers of clouds are kept, encrypted to an auditor, to learn from"
+            fix = "say `train_on_answers: false`, unless you want to train on them and may"
+            yield self._at(("record", "train_on_answers"), "RF702", text, fix, note=True)
 
 
 def _is_free(case: Case, default: Action | None) -> bool:

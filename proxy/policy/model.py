@@ -369,7 +369,7 @@ def join(files: Sequence[LoadedFile]) -> PolicyFile:
             "on_unscannable": _strictest(content.on_unscannable for content in contents),
             "on_detector_timeout": _strictest(content.on_detector_timeout for content in contents),
             "public_figures": "pin" if not figures or "pin" in figures else "allow",
-            "record": _longest(contents),
+            "record": _record(contents),
             "recognizers": tuple(r for content in contents for r in content.recognizers),
             "floors": tuple(_all(contents, "floors")),
             "rules": tuple(_all(contents, "rules")),
@@ -377,10 +377,16 @@ def join(files: Sequence[LoadedFile]) -> PolicyFile:
     )
 
 
-def _longest(contents: Sequence[PolicyFile]) -> RecordPolicy:
-    """How the record is kept: no file shortens what another asks for."""
-    days = [content.record.retention_days for content in contents if content.record.retention_days]
-    return RecordPolicy(retention_days=max(days, default=None))
+def _record(contents: Sequence[PolicyFile]) -> RecordPolicy:
+    """How the record is kept: no file shortens what another asks for, and only the file in force
+    has answers kept, unless an include forbids it.
+    """
+    records = [content.record for content in contents]
+    days = [record.retention_days for record in records if record.retention_days]
+    keeps = records[0].train_on_answers
+    if any(record.train_on_answers is False for record in records):
+        keeps = False
+    return RecordPolicy(retention_days=max(days, default=None), train_on_answers=keeps)
 
 
 def path_pattern(glob: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from typing import Final
 from proxy.errors import PolicyError
 from proxy.policy.approval import Approval, Approved
 from proxy.policy.cases import failing_cases
+from proxy.policy.language import RecordPolicy
 from proxy.policy.model import Policy
 from proxy.policy.refusal import PolicyRefused, Rejection
 from proxy.policy.source import FilePolicySource
@@ -46,7 +47,7 @@ class Reload:
     reason: Rejection | None = None
     problem: str = ""
     approved: Approved | None = None
-    retention_days: int | None = None
+    record: RecordPolicy = field(default_factory=RecordPolicy)
 
 
 class PolicyKeeper:
@@ -133,7 +134,7 @@ class PolicyKeeper:
         loaded = Reload(
             *(Verdict.LOADED, found.digest, found.content.revision),
             approved=approved,
-            retention_days=found.content.record.retention_days,
+            record=found.content.record,
         )
         return loaded if changed else None
 

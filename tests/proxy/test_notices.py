@@ -15,6 +15,7 @@ from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.local.tier import LocalTier
 from proxy.notices import Notices, record_refusal
 from proxy.policy.approval import Approved
+from proxy.policy.language import RecordPolicy
 from proxy.policy.refusal import Rejection
 from proxy.policy.reload import Reload, Verdict
 from proxy.policy.staging import Stage, StageChange
@@ -47,13 +48,16 @@ async def test_a_version_is_on_the_record_whatever_thread_tells_of_it(
 ) -> None:
     notices = Notices(ledger)
     await asyncio.to_thread(notices.reloaded, Reload(Verdict.LOADED, DIGEST, 2))
-    kept = Reload(Verdict.LOADED, DIGEST, 3, retention_days=400)
+    kept = Reload(Verdict.LOADED, DIGEST, 3, record=RecordPolicy(retention_days=400))
     await asyncio.to_thread(notices.reloaded, kept)
+    learns = Reload(Verdict.LOADED, DIGEST, 4, record=RecordPolicy(train_on_answers=True))
+    await asyncio.to_thread(notices.reloaded, learns)
     rejected = Reload(Verdict.REJECTED, DIGEST, 2, Rejection.TESTS_FAILED, "line 3: canary")
     await asyncio.to_thread(notices.reloaded, rejected)
-    assert await details(tmp_path, "policy.loaded", 2) == [
+    assert await details(tmp_path, "policy.loaded", 3) == [
         {"digest": DIGEST, "revision": 2},
         {"digest": DIGEST, "revision": 3, "retention_days": 400},
+        {"digest": DIGEST, "revision": 4, "train_on_answers": True},
     ]
     assert days_on_record(tmp_path / "ledger")[0] == 400  # where `audit prune` reads it
     assert await details(tmp_path, "policy.rejected", 1) == [

@@ -37,6 +37,8 @@ def diff(folder: Path, old: str, new: str) -> Difference:
 
 SCAN = "responses: {scan: redact, categories: [contact, health], min_score: 0.5}\n"
 
+KEEPS = "record: {train_on_answers: true}\n"
+
 LOOSER = {
     "rule gone": (rule(), ""),
     "weaker action": (rule(action="block"), rule()),
@@ -70,6 +72,8 @@ LOOSER = {
     "no record": ("", "unrecorded_local: true\n"),
     "kept for less": ("record: {retention_days: 400}\n", "record: {retention_days: 399}\n"),
     "kept at will": ("record: {retention_days: 400}\n", ""),
+    "answers kept": ("", KEEPS),
+    "answers kept again": (KEEPS.replace("true", "false"), KEEPS),
     "answers unread": (SCAN, ""),
     "answers only noted": (SCAN, SCAN.replace("redact", "note")),
     "less of answers": (SCAN, SCAN.replace("contact, ", "")),
@@ -85,6 +89,7 @@ def test_finds_what_is_looser(tmp_path: Path, name: str) -> None:
 
 TIGHTER = {
     "answers read": ("", SCAN),
+    "answers forgotten": (KEEPS, ""),
     "answers blocked": (SCAN, SCAN.replace("redact", "block").replace("0.5", "0.4")),
     "same": (rule(), rule()),
     "rule added": ("", rule()),

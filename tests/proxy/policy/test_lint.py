@@ -163,7 +163,14 @@ ADVICE = {
         TEST,
     ),
     "RF701": ("default: allow\nrecord: {retention_days: 182}\n", TEST),
+    "RF702": ("default: allow\nrecord: {train_on_answers: true}\n", TEST),
 }
+
+
+@pytest.mark.parametrize("record", ["", "record: {train_on_answers: false}\n"])
+def test_answers_that_are_not_kept_need_no_advice(record: str, tmp_path: Path) -> None:
+    text = HEAD + "default: allow\n" + record + TEST
+    assert "RF702" not in {code for code, _ in found(tmp_path, text)}
 
 
 def test_half_a_year_of_records_needs_no_advice(tmp_path: Path) -> None:

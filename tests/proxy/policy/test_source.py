@@ -132,6 +132,26 @@ def test_the_record_is_kept_for_the_longest_time_that_a_file_asks_for(tmp_path: 
             load(tmp_path, f"default: allow\nrecord: {{retention_days: {wrong}}}\n")
 
 
+def test_only_the_file_in_force_has_answers_kept_and_any_file_forbids_it(tmp_path: Path) -> None:
+    def keeps(text: str) -> bool:
+        policy = load(tmp_path, f"default: allow\n{text}")
+        assert said(policy).keep_answer == bool(policy.content.record.train_on_answers)
+        return said(policy).keep_answer
+
+    write(tmp_path, "record: {train_on_answers: true}\n", "yes")
+    write(tmp_path, "record: {train_on_answers: false}\n", "no")
+    write(tmp_path, "record: {retention_days: 90}\n", "silent")
+    yes = "record: {train_on_answers: true}\n"
+    assert not keeps("")
+    assert not keeps("include: [yes]\n")
+    assert keeps(yes)
+    assert keeps(yes + "include: [silent, yes]\n")
+    assert not keeps(yes + "include: [silent, no]\n")
+    for wrong in ("1", "'true'", "[true]"):
+        with pytest.raises(PolicyError):
+            load(tmp_path, f"default: allow\nrecord: {{train_on_answers: {wrong}}}\n")
+
+
 def test_an_include_brings_no_exception_allow_list_or_destination(tmp_path: Path) -> None:
     text = EXCEPTION.format(rule="r", to="allow", scope="{apps: [desk]}", by="b@x")
     write(tmp_path, "default: allow\n" + RULE + text, "more")
