@@ -50,14 +50,15 @@ async def test_a_version_is_on_the_record_whatever_thread_tells_of_it(
     await asyncio.to_thread(notices.reloaded, Reload(Verdict.LOADED, DIGEST, 2))
     kept = Reload(Verdict.LOADED, DIGEST, 3, record=RecordPolicy(retention_days=400))
     await asyncio.to_thread(notices.reloaded, kept)
-    learns = Reload(Verdict.LOADED, DIGEST, 4, record=RecordPolicy(train_on_answers=True))
+    both = RecordPolicy(retention_days=400, train_on_answers=True)
+    learns = Reload(Verdict.LOADED, DIGEST, 4, record=both)
     await asyncio.to_thread(notices.reloaded, learns)
     rejected = Reload(Verdict.REJECTED, DIGEST, 2, Rejection.TESTS_FAILED, "line 3: canary")
     await asyncio.to_thread(notices.reloaded, rejected)
     assert await details(tmp_path, "policy.loaded", 3) == [
         {"digest": DIGEST, "revision": 2},
         {"digest": DIGEST, "revision": 3, "retention_days": 400},
-        {"digest": DIGEST, "revision": 4, "train_on_answers": True},
+        {"digest": DIGEST, "revision": 4, "retention_days": 400, "train_on_answers": True},
     ]
     assert days_on_record(tmp_path / "ledger")[0] == 400  # where `audit prune` reads it
     assert await details(tmp_path, "policy.rejected", 1) == [
