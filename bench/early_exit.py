@@ -3,7 +3,8 @@
 Run: ``python -m bench.early_exit FOLDER``, where FOLDER holds ``nq_open`` and ``triviaqa`` (public
 short questions). Each is answered whole by SmolLM2-135M-Instruct in the engine of the embedded
 server; then the same log-probabilities are watched for each estimator and threshold.
-``--keep FILE`` keeps them, numbers alone, for the next run. No question or answer is shown.
+``--keep FILE`` keeps them, numbers alone, a draft a line: a run that was ended goes on from there.
+No question or answer is shown.
 """
 
 from __future__ import annotations
@@ -42,19 +43,26 @@ def questions(root: Path, number: int) -> list[str]:
     return found[:number]
 
 
-def drafts_of(asked: list[str], max_tokens: int) -> Drafts:
-    """The log-probabilities of the embedded model's answer to each question."""
+def drafts_of(asked: list[str], max_tokens: int, keep: Path | None) -> Drafts:
+    """The log-probabilities of the embedded model's answer to each question; see ``--keep``."""
     from proxy.local.engine import MAX_BATCH, Engine
     from proxy.local.wishes import Sampling
 
+    kept = keep.read_text().splitlines() if keep is not None and keep.exists() else []
+    found: Drafts = [json.loads(line) for line in kept][: len(asked)]
+    if len(found) == len(asked):
+        return found
     engine = Engine(Settings().model_dir, threads=1)
-    found: Drafts = []
-    for start in range(0, len(asked), MAX_BATCH):
+    for start in range(len(found), len(asked), MAX_BATCH):
         sampling = Sampling(max_tokens=max_tokens)
         jobs = [
             engine.submit([("user", text)], sampling) for text in asked[start : start + MAX_BATCH]
         ]
-        found += [[token.logprob for token in job.done.result().tokens] for job in jobs]
+        new = [[token.logprob for token in job.done.result().tokens] for job in jobs]
+        if keep is not None:
+            with keep.open("a") as lines:
+                lines.writelines(f"{json.dumps(one)}\n" for one in new)
+        found += new
         print(f"\r{len(found)} of {len(asked)}", end="", file=sys.stderr)
     engine.close()
     return found
@@ -111,12 +119,8 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=64)
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
-    if options.keep is not None and options.keep.exists():
-        drafts: Drafts = json.loads(options.keep.read_text())
-    else:
-        drafts = drafts_of(questions(options.folder, options.drafts), options.max_tokens)
-        if options.keep is not None:
-            options.keep.write_text(json.dumps(drafts))
+    asked = questions(options.folder, options.drafts)
+    drafts = drafts_of(asked, options.max_tokens, options.keep)
     show(drafts, options.max_tokens)
 
 

@@ -24,11 +24,13 @@ import numpy as np
 
 from proxy.routing.catalog import build_estimator
 from proxy.routing.curve import auroc, curve, perfect_curve, random_curve, reach
+from proxy.routing.estimator import PureEstimator
+from proxy.routing.features import FEATURES
 from proxy.routing.goals import read_goal, threshold_for
 from proxy.routing.guarantee import grid
 from proxy.routing.rows import Flags, Floats, Table
 from proxy.routing.signals import SIGNALS
-from proxy.routing.training import out_of_fold
+from proxy.routing.training import out_of_fold, train
 from proxy.types import Caller, Draft, Request
 
 SETS = ("arc", "hellaswag", "truthfulqa", "winogrande")
@@ -207,8 +209,18 @@ def show_cost() -> None:
             await estimator.estimate(request, draft, may_ask=True)
         return (time.perf_counter() - started) * 10
 
+    async def time_of_learned() -> float:
+        values = np.random.default_rng(0).normal(size=(200, len(FEATURES)))
+        model = train(FEATURES, values, values[:, 0] > 0)
+        estimator = PureEstimator("learned", model.score, 0.5)
+        started = time.perf_counter()
+        for _ in range(100):
+            await estimator.estimate(request, draft, may_ask=True)
+        return (time.perf_counter() - started) * 10
+
     print("\nms a decision, 256 tokens, five alternatives each:")
     print("  " + ", ".join(f"{name} {asyncio.run(time_of(name)):.3f}" for name in SIGNALS))
+    print(f"  learned, which takes all of these: {asyncio.run(time_of_learned()):.3f}")
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:

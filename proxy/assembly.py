@@ -58,6 +58,7 @@ from proxy.routing.catalog import build_estimator, threshold_of
 from proxy.routing.doom import EarlyExit
 from proxy.routing.drift import DriftWatch, Expected
 from proxy.routing.estimator import ConfidenceEstimator
+from proxy.routing.prerouter import PreRouter, foresight_in_force
 from proxy.routing.route import Modes
 from proxy.settings import Settings, load_settings
 from proxy.types import AUTO_MODEL, Request, Response
@@ -211,6 +212,7 @@ class Proxy:
             cloud=cloud,
             metrics=self._metrics,
             staged=self._stage.current,
+            prerouter=_open_prerouter(settings, calibration, self._local),
             modes=Modes(self._in_shadow, frozenset(settings.cloud_first_apps)),
         )
         await self._say_start(self._ledger, cloud)
@@ -350,6 +352,15 @@ def _open_early(
     return EarlyExit(local, settings.estimator, threshold_of(settings.estimator, given))
 
 
+def _open_prerouter(
+    settings: Settings, calibration: Calibration | None, local: LocalTier
+) -> PreRouter | None:
+    foresight = foresight_in_force(settings, calibration)
+    if foresight is None or calibration is None:
+        return None
+    return PreRouter(foresight, local, calibration.id)
+
+
 def _open_drift(
     settings: Settings, calibration: Calibration | None, metrics: Metrics
 ) -> DriftWatch | None:
@@ -357,6 +368,9 @@ def _open_drift(
         return None
     made = calibration
     expected = Expected(made.spread_bounds, made.spread_shares, made.expected_share)
+    seen = foresight_in_force(settings, made)
+    if seen is not None:
+        expected = Expected(seen.spread_bounds, seen.spread_shares, seen.escalated)
     if settings.early_exit:
         expected = expected.above(made.threshold)
     return DriftWatch(expected, metrics)

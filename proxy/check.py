@@ -23,6 +23,7 @@ from proxy.policy.switch import EgressSwitch
 from proxy.prices import load_prices
 from proxy.routing.calibration import calibration_in_force, is_old
 from proxy.routing.catalog import threshold_of
+from proxy.routing.prerouter import foresight_in_force
 from proxy.routing.signals import SIGNALS
 from proxy.settings import Settings
 
@@ -151,6 +152,7 @@ def _confidence(settings: Settings) -> Remark:
     problem = ""
     try:
         made = calibration_in_force(settings)
+        foresight = foresight_in_force(settings, made)
         threshold = threshold_of(
             settings.estimator, made.threshold if made else settings.confidence_threshold
         )
@@ -162,6 +164,8 @@ def _confidence(settings: Settings) -> Remark:
     if made is None:
         return Remark("note", "confidence", f"{says}not calibrated")
     says += f"calibrated {made.made_at[:10]}: {made.goal} ({1 - made.delta:.0%} sure), {made.id}"
+    if foresight is not None:
+        says += f"; about {foresight.ahead:.0%} of the requests go undrafted"
     if is_old(made):
         return Remark("note", "confidence", f"{says}; old, make it anew")
     return Remark("good", "confidence", says)

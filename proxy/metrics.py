@@ -22,7 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from audit.record import DecisionRecord, OutcomeRecord, name_or_other
-from proxy.types import Draft, Response, UnscannableReason
+from proxy.types import PRE_ROUTER, Draft, Response, UnscannableReason
 
 #: The variable by which prometheus-client learns, when imported, that processes share their counts.
 SHARED_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -244,7 +244,7 @@ class Metrics:
             self._count("unscannable", num, reason=reason)
         for stage, ms in record.latency_ms:
             self._made["stage_seconds"].labels(stage=stage).observe(ms / 1000)
-        if routing.score is not None:
+        if routing.score is not None and routing.estimator != PRE_ROUTER:
             self._made["confidence"].observe(routing.score)
 
     def drafted(self, draft: Draft) -> None:

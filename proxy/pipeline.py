@@ -46,6 +46,7 @@ from proxy.routing.catalog import range_of
 from proxy.routing.doom import EarlyExit
 from proxy.routing.drift import DriftWatch
 from proxy.routing.estimator import ConfidenceEstimator
+from proxy.routing.prerouter import PreRouter
 from proxy.routing.route import Modes, Situation, choose_route
 from proxy.routing.thrift import AMPLE, thrifty
 from proxy.types import (
@@ -86,6 +87,7 @@ class Parts:
     modes: Modes = field(default_factory=Modes)
     drift: DriftWatch | None = None  # holds drafts against the calibration, if there is one
     early: EarlyExit | None = None  # gives drafts up that cannot reach the threshold
+    prerouter: PreRouter | None = None  # tells which drafts need not be made
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class Flow:
     ruling: Ruling
     draft: Draft | None = None
     confidence: Confidence | None = None
+    foreseen: Confidence | None = None  # that a draft stays, before there was one
+    ahead: RouteReason | None = None  # why no draft comes first
     local_fault: LocalBackendError | None = None
     masked: Masked | None = None
     unmaskable: bool = False
@@ -234,13 +238,27 @@ class Pipeline:
 
     async def _choose(self, flow: Flow) -> tuple[Flow, Route]:
         """The draft and the route; no draft where the cloud goes first, and can."""
-        if self._parts.modes.skips_draft(flow.request.caller.app) and (
-            await self._left(flow) >= AMPLE
-        ):
+        flow = await self._look_ahead(flow)
+        if flow.ahead is not None:
             flow, route = await self._ready(flow)
             if route.target is Target.CLOUD:
                 return flow, route
         return await self._ready(await self._draft(flow))
+
+    async def _look_ahead(self, flow: Flow) -> Flow:
+        """``flow`` with the reason to go to the cloud before a draft, if there is one."""
+        skips = self._parts.modes.skips_draft(flow.request.caller.app)
+        prerouter = None if self._parts.modes.shadow else self._parts.prerouter
+        if not self._may_escalate(flow) or not (skips or prerouter):
+            return flow
+        if await self._left(flow) < AMPLE:
+            return flow
+        if skips or prerouter is None:
+            return replace(flow, ahead=RouteReason.CLOUD_FIRST)
+        started = time.perf_counter()
+        foreseen = await prerouter.foresee(flow.request)
+        ahead = RouteReason.PREROUTED if foreseen is not None and foreseen.is_low else None
+        return replace(flow, foreseen=foreseen, ahead=ahead).lap("prerouter", started)
 
     async def _ready(self, flow: Flow) -> tuple[Flow, Route]:
         """The route of ``flow``; what it goes with to a cloud is masked, and within the budgets."""
@@ -306,8 +324,7 @@ class Pipeline:
             by_model=ROUTES[flow.request.route].escalation is Escalation.BY_MODEL,
             unmaskable=flow.unmaskable,
             unaffordable=flow.unaffordable,
-            cloud_first=not flow.is_drafted
-            and self._parts.modes.skips_draft(flow.request.caller.app),
+            ahead=None if flow.is_drafted else flow.ahead,
             shadow=self._parts.modes.shadow,
         )
         return choose_route(flow.decision, situation)
@@ -341,7 +358,7 @@ class Pipeline:
 
     async def _record(self, flow: Flow, route: Route) -> Route:
         """Record the decision; where that fails, the route becomes what may go unrecorded."""
-        outcome = (route, flow.confidence)
+        outcome = (route, flow.confidence or flow.foreseen)
         record = decision_record(
             flow.request, flow.inspection, flow.decision, outcome, flow.laps, flow.shadow
         )

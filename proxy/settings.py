@@ -24,7 +24,11 @@ class Settings(BaseSettings):
     """Everything an operator can set. A relative path is relative to the working directory."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
     )
 
     host: str = "127.0.0.1"
@@ -103,6 +107,8 @@ class Settings(BaseSettings):
     """Score below which a draft escalates. None: the calibrated one, else the estimator's guess."""
     calibration_file: Path | None = None
     """Calibration that `ringfence calibrate` made; refused for another model or estimator."""
+    pre_router: bool = False
+    """Send what no draft would answer on before it is drafted; `ringfence calibrate --ahead`."""
     early_exit: bool = False
     """Give a draft up once no end of it can reach the threshold; changes no route."""
 

@@ -24,6 +24,9 @@ JSONObject = Mapping[str, JSON]
 #: The model name that leaves the choice to the proxy.
 AUTO_MODEL: Final = "ringfence"
 
+#: The pre-router, where records name an estimator: its score is not that of a draft.
+PRE_ROUTER: Final = "pre_router"
+
 
 class Action(enum.StrEnum):
     """What a policy lets happen to a request, from the most to the least private."""
@@ -396,6 +399,7 @@ class RouteReason(enum.StrEnum):
     CONFIDENT = "confident"
     LOW_CONFIDENCE = "low_confidence"
     CLOUD_FIRST = "cloud_first"
+    PREROUTED = "prerouted"
     WOULD_ESCALATE = "would_escalate"
     CONFIDENCE_UNKNOWN = "confidence_unknown"
     LOCAL_FAILED = "local_failed"

@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.inspection.entities import category_of
 from proxy.types import (
+    JSON,
     Action,
     Caller,
     Confidence,
@@ -51,7 +52,7 @@ def a_decision(
     )
 
 
-def a_body(text: str = CLEAN, **more: Any) -> JSONObject:
+def a_body(text: JSON = CLEAN, **more: Any) -> JSONObject:
     return {"model": "ringfence", "messages": [{"role": "user", "content": text}], **more}
 
 

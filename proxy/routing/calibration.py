@@ -19,7 +19,7 @@ from proxy.errors import LocalBackendError, SettingsError
 from proxy.local.model import is_ready, model_digest
 from proxy.settings import Settings
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 #: How the question was put to the model; a template of another form is another calibration.
 PROMPT_FORM: Final = "chat: one user message"
@@ -36,7 +36,8 @@ class Calibration:
     ``num_rows`` rows, whose file has the digest ``data_digest``. ``curve`` are pairs (cloud share,
     accuracy) in [0, 1] on those rows; ``expected_share`` is the share sent at ``threshold``.
     ``spread_bounds`` and ``spread_shares`` tell how the scores spread, for `proxy.routing.drift`.
-    ``learned`` is the model of the learned estimator, as plain numbers.
+    ``learned`` is the model of the learned estimator, as plain numbers; ``foresight`` is what the
+    pre-router goes by (`proxy.routing.prerouter.Foresight`), where it was asked for.
     """
 
     model: str
@@ -56,6 +57,7 @@ class Calibration:
     spread_bounds: tuple[float, ...]
     spread_shares: tuple[float, ...]
     learned: Mapping[str, Any] | None = None
+    foresight: Mapping[str, Any] | None = None
     ringfence: str = __version__
     format: int = FORMAT
 

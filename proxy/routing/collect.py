@@ -53,7 +53,7 @@ class Collector:
             yield graded
 
     async def _grade(self, item: Item) -> Graded:
-        request = _request(item)
+        request = request_of(item)
         draft = await self._draft(item, request)
         confidence = await self.estimator.estimate(request, draft, may_ask=self.local is not None)
         cloud = item.cloud or {}
@@ -144,7 +144,8 @@ def cost_of(cloud: Mapping[str, Any], prices: Prices) -> float | None:
     return None
 
 
-def _request(item: Item) -> Request:
+def request_of(item: Item) -> Request:
+    """The question as an app would ask it: one user message, an answer of bounded length."""
     return Request(
         request_id=new_id("req"),
         caller=_NOBODY,

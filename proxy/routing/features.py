@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from proxy.routing.doubts import doubts_of
 from proxy.routing.signals import SIGNALS
-from proxy.types import Draft, Request
+from proxy.types import JSON, Draft, Request
 
 _DIGIT: Final = re.compile(r"\d")
 _ASKS: Final = re.compile(r"(?i)\b(?:who|what|when|where|which|how many|how much)\b")
@@ -44,13 +45,17 @@ def features_of(request: Request, draft: Draft) -> tuple[float | None, ...] | No
     )
 
 
-def question_features(request: Request) -> tuple[float, ...]:
-    """The values of `QUESTION_FEATURES`: what is known before there is a draft."""
-    messages = request.body.get("messages")
-    turns = messages if isinstance(messages, list | tuple) else ()
+def question_of(request: Request) -> str:
+    """The words of the last message; empty where it is not words alone."""
+    turns = _turns(request)
     last = turns[-1] if turns else None
     content = last.get("content") if isinstance(last, dict) else None
-    text = content if isinstance(content, str) else ""
+    return content if isinstance(content, str) else ""
+
+
+def question_features(request: Request) -> tuple[float, ...]:
+    """The values of `QUESTION_FEATURES`: what is known before there is a draft."""
+    text, turns = question_of(request), _turns(request)
     return (
         math.log1p(len(text.split())),
         math.log1p(len(_DIGIT.findall(text))),
@@ -59,3 +64,8 @@ def question_features(request: Request) -> tuple[float, ...]:
         float(bool(_CODE.search(text))),
         float(len(turns)),
     )
+
+
+def _turns(request: Request) -> Sequence[JSON]:
+    messages = request.body.get("messages")
+    return messages if isinstance(messages, list | tuple) else ()

@@ -74,8 +74,8 @@ class LearnedModel:
         return None if values is None else self.probability(values)
 
 
-def read_model(raw: Any) -> LearnedModel:
-    """The model in the JSON value ``raw``.
+def read_model(raw: Any, features: Sequence[str] = FEATURES) -> LearnedModel:
+    """The model of ``features`` in the JSON value ``raw``.
 
     Raises:
         SettingsError: it is none, or one for other features than ours.
@@ -94,7 +94,7 @@ def read_model(raw: Any) -> LearnedModel:
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise SettingsError("the calibration holds no learned model that can be read") from None
-    if model.features != FEATURES or not _is_sound(model):
+    if model.features != tuple(features) or not _is_sound(model):
         raise SettingsError("the learned model was made for other features: make it anew")
     return model
 

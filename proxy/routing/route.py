@@ -36,8 +36,8 @@ class Situation:
     serve the request from a tier that is down. ``by_model``: only the cloud model that the client
     named can stand in for the local one. ``unmaskable``: masking was tried, and did not leave a
     body that policy lets go. ``unaffordable``: why no budget bears it; None: one does, or it was
-    not asked. ``cloud_first``: no draft was tried yet, and none is wanted first. ``shadow``:
-    nothing leaves; the route says what would have.
+    not asked. ``ahead``: no draft was tried yet, and why none is wanted first; None: one is.
+    ``shadow``: nothing leaves; the route says what would have.
     """
 
     confidence: Confidence | None
@@ -48,7 +48,7 @@ class Situation:
     by_model: bool = False
     unmaskable: bool = False
     unaffordable: RouteReason | None = None
-    cloud_first: bool = False
+    ahead: RouteReason | None = None
     shadow: bool = False
 
 
@@ -86,8 +86,8 @@ def _by_confidence(decision: Decision, situation: Situation) -> Route:
 
 
 def _without_draft(decision: Decision, situation: Situation) -> Route:
-    if situation.cloud_first and _may_go_first(decision, situation):
-        return _to_cloud(decision, situation, RouteReason.CLOUD_FIRST)
+    if situation.ahead is not None and _may_go_first(decision, situation):
+        return _to_cloud(decision, situation, situation.ahead)
     unable = situation.local_unable
     reason = RouteReason.LOCAL_UNABLE if unable else RouteReason.LOCAL_FAILED
     named = any(situation.model in d.models for d in decision.destinations)

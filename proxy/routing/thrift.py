@@ -16,6 +16,9 @@ from proxy.types import Confidence
 #: Share of a budget down to which nothing is saved. Source: our choice.
 AMPLE: Final = 0.5
 
+#: Least share that counts: with less the threshold might be no number any more.
+_LEAST: Final = 1e-9
+
 
 def thrifty(confidence: Confidence, score_range: tuple[float, float], left: float) -> Confidence:
     """``confidence`` against the threshold for a budget of which the share ``left`` is left.
@@ -25,7 +28,7 @@ def thrifty(confidence: Confidence, score_range: tuple[float, float], left: floa
         score_range: the least and the most that its estimator's score can be.
         left: in [0, 1].
     """
-    kept = min(left / AMPLE, 1.0)
+    kept = min(max(left, _LEAST) / AMPLE, 1.0) if left > 0.0 else 0.0
     if kept >= 1.0 or kept <= 0.0:
         return confidence  # at nothing, the budget itself keeps the request at home
     threshold = lowered(confidence.threshold, score_range, kept)

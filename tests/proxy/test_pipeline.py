@@ -38,11 +38,14 @@ from proxy.routes.chat import CHAT
 from proxy.routing.catalog import build_estimator
 from proxy.routing.doom import EarlyExit
 from proxy.routing.drift import FEWEST, DriftWatch, Expected
+from proxy.routing.prerouter import PreRouter
 from proxy.routing.route import Modes
 from proxy.types import (
     AUTO_MODEL,
+    PRE_ROUTER,
     Action,
     Category,
+    Confidence,
     Draft,
     Inspection,
     JSONObject,
@@ -387,6 +390,61 @@ async def test_an_app_may_go_to_the_cloud_without_a_draft(world: World) -> None:
     assert world.routing()["reason"] == "cloud_first"
     assert (world.count("decision"), world.count("egress.intent")) == (1, 1)
     assert (await world.ask(a_body(model="local"))).route.reason is RouteReason.MODEL_IS_LOCAL
+    assert (world.local.num_asked, len(world.cloud.bodies)) == (1, 1)
+
+
+class FakePreRouter(PreRouter):
+    """Says what it is told, and counts who asks."""
+
+    def __init__(self, score: float | None) -> None:
+        self.score = score
+        self.num_asked = 0
+
+    async def foresee(self, request: Request) -> Confidence | None:
+        self.num_asked += 1
+        return None if self.score is None else Confidence(self.score, 0.5, PRE_ROUTER, "cal_1")
+
+
+def foreseen(world: World, score: float | None) -> FakePreRouter:
+    prerouter = FakePreRouter(score)
+    world.parts = replace(world.parts, prerouter=prerouter)
+    return prerouter
+
+
+async def test_what_no_draft_would_answer_goes_on_without_one(world: World) -> None:
+    foreseen(world, 0.1)
+    response = await world.ask()
+    assert response.route.reason is RouteReason.PREROUTED
+    assert (world.local.num_asked, len(world.cloud.bodies)) == (0, 1)
+    told = world.routing()
+    assert (told["reason"], told["estimator"], told["score"]) == ("prerouted", PRE_ROUTER, 0.1)
+    assert b"ringfence_confidence_count 0.0" in world.parts.metrics.exposition()
+
+
+@pytest.mark.parametrize("score", [0.9, None])
+async def test_what_may_stay_is_drafted(world: World, score: float | None) -> None:
+    foreseen(world, score)
+    assert (await world.ask()).route.reason is RouteReason.CONFIDENT
+    assert (world.local.num_asked, world.cloud.bodies) == (1, [])
+    assert world.routing()["estimator"] == "mean_logprob"
+
+
+async def test_the_pre_router_is_not_asked_where_nothing_may_leave(world: World) -> None:
+    prerouter = foreseen(world, 0.1)
+    world.parts = replace(world.parts, modes=Modes(shadow=True))
+    assert (await world.ask()).route.target is Target.LOCAL
+    world.parts = replace(world.parts, modes=Modes())
+    assert (await world.ask(a_body(model="local"))).route.reason is RouteReason.MODEL_IS_LOCAL
+    world.inspector.findings = (a_finding("PERSON"),)
+    assert (await world.ask()).route.reason is RouteReason.PINNED
+    assert (prerouter.num_asked, world.cloud.bodies) == (0, [])
+
+
+async def test_what_went_ahead_and_failed_there_is_drafted_after_all(world: World) -> None:
+    foreseen(world, 0.1)
+    world.cloud.fault = CloudError("gone", error_type="timeout")
+    response = await world.ask()
+    assert (response.body, response.route.degraded) == (SURE.body, True)
     assert (world.local.num_asked, len(world.cloud.bodies)) == (1, 1)
 
 

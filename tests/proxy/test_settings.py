@@ -105,3 +105,10 @@ def test_every_setting_of_the_page_is_taken() -> None:
 def test_no_time_limit_is_zero(name: str, limit: str) -> None:
     with pytest.raises(SettingsError, match=name.upper()):
         load_settings({f"{PREFIX}{name.upper()}": limit})
+
+
+def test_an_empty_variable_of_the_process_is_the_default_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RINGFENCE_CONFIDENCE_THRESHOLD", "")
+    assert load_settings().confidence_threshold is None

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from proxy.routing.foreseeing import Promise, learn, split
 from proxy.routing.ladder import Ladder
-from proxy.routing.rows import Floats, Table
+from proxy.routing.prerouter import Foresight, question_values
+from proxy.routing.rows import Floats, Graded, Table
+from proxy.types import JSON, Draft, Request
+from tests.factories import a_request
+from tests.fakes import FakeLocal
 
 
 def a_table(rows: int = 400, seed: int = 0, cloud: float = 0.95) -> Table:
@@ -69,3 +76,40 @@ def a_ladder(rows: int = 400, seed: int = 0) -> Ladder:
         costs * 1e5,
         score[:, :1],
     )
+
+
+EASY, HARD = "easy", "hard"
+
+
+class FakeEncoder(FakeLocal):
+    """Vectors of two numbers: a text that says so is hard."""
+
+    async def generate(self, request: Request) -> Draft:
+        draft = await super().generate(request)
+        texts = request.body["input"]
+        assert isinstance(texts, list)
+        data: list[JSON] = [{"embedding": self.vector(str(text))} for text in texts]
+        return replace(draft, body={"data": data})
+
+    def vector(self, text: str) -> Sequence[JSON]:
+        return [1.0 if HARD in text else -1.0, 0.5]
+
+
+def foreseen_rows(
+    number: int = 900, seed: int = 0
+) -> tuple[list[Graded], dict[str, tuple[float, ...]]]:
+    """Hard questions get an unsure draft, easy ones a sure one; one in fifty the reverse."""
+    random = np.random.default_rng(seed)
+    graded, features = [], {}
+    for n in range(number):
+        hard = random.random() < 0.4
+        unsure = hard ^ bool(random.random() < 0.02)
+        vector = [(1.0 if hard else -1.0) + random.normal(0, 0.2), random.normal()]
+        graded.append(Graded(f"q{n}", -2.0 if unsure else -0.1, False, not unsure, True))
+        features[f"q{n}"] = question_values(a_request(), vector)
+    return graded, features
+
+
+def a_foresight() -> Foresight:
+    graded, features = foreseen_rows()
+    return learn(features, split(graded), -0.5, Promise(0.05, 0.05), "e")

@@ -33,7 +33,7 @@ def a_situation(
         model,
         "local",
         by_model=by_model,
-        cloud_first=first,
+        ahead=RouteReason.CLOUD_FIRST if first else None,
         shadow=shadow,
     )
 
@@ -174,8 +174,9 @@ def test_never_passes_the_ceiling(
     situation = a_situation(confidence, unable=unable, ready=ready, model=model)
     situation = replace(situation, unmaskable=unmaskable, by_model=by_model)
     situation = replace(situation, unaffordable=unaffordable)
-    route = choose_route(decision, replace(situation, cloud_first=first, shadow=shadow))
-    open_route = choose_route(decision, replace(situation, cloud_first=first))
+    ahead = RouteReason.CLOUD_FIRST if first else None
+    route = choose_route(decision, replace(situation, ahead=ahead, shadow=shadow))
+    open_route = choose_route(decision, replace(situation, ahead=ahead))
     would = route.reason is RouteReason.WOULD_ESCALATE
     assert would == (shadow and open_route.target is Target.CLOUD)
     assert would or route == open_route
