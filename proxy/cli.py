@@ -25,6 +25,7 @@ from proxy.egress.cli import app as egress_app
 from proxy.errors import ProxyError
 from proxy.inspect_command import inspect_lines
 from proxy.learning.cli import app as learning_app
+from proxy.learning.export_cli import app as train_data_app
 from proxy.local.ask import ask
 from proxy.local.cli import app as model_app
 from proxy.local.embedded import EmbeddedServer
@@ -43,6 +44,7 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(routing_app)
 app.add_typer(selfcheck_app)
 app.add_typer(learning_app)
+app.add_typer(train_data_app, name="train-data")
 
 
 def main() -> None:

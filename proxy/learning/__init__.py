@@ -1,1 +1,1 @@
-"""Learning: a local model that is fine-tuned on pairs of question and answer."""
+"""Learning: pairs of question and answer, and a local model that is fine-tuned on them."""
