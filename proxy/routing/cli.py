@@ -33,6 +33,7 @@ from proxy.routing.features import FEATURES
 from proxy.routing.foreseeing import Promise, encode, learn, split
 from proxy.routing.goals import Goal, read_goal, threshold_for
 from proxy.routing.guarantee import grid
+from proxy.routing.judge import Judge
 from proxy.routing.ladder import ladder_of, parts_of
 from proxy.routing.learned import LearnedModel, read_model
 from proxy.routing.prerouter import read_foresight
@@ -64,6 +65,9 @@ ErrorRate = Annotated[
 RequestsPerDay = Annotated[float, typer.Option(help="For a goal in dollars a day.")]
 MaxCost = Annotated[float, typer.Option(help="Most one request can cost, in dollars.")]
 Recorded = Annotated[bool, typer.Option(help="Use the answers on record, ask nobody.")]
+JudgedBy = Annotated[
+    str, typer.Option(help="Model of the local endpoint that grades what is in words.")
+]
 
 app = typer.Typer()
 
@@ -79,6 +83,7 @@ def calibrate_command(
     requests_per_day: RequestsPerDay = 0.0,
     max_cost: MaxCost = 0.0,
     recorded: Recorded = False,
+    judge: JudgedBy = "",
     ahead: Annotated[
         float | None,
         typer.Option(
@@ -99,8 +104,8 @@ def calibrate_command(
     digest = f"sha256:{hashlib.sha256(data.read_bytes()).hexdigest()}"
     beside = out.with_name(out.name + ".progress")
     model = f"{settings.local_model} {weights_digest(settings)}"
-    kept = Kept(beside, f"{settings.estimator} {model} {digest}")
-    graded = grade_items(settings, items, kept, recorded=recorded)
+    kept = Kept(beside, " ".join(filter(None, (settings.estimator, model, digest, judge))))
+    graded = grade_items(settings, items, kept, recorded=recorded, judge=judge)
     graded, fresh = split(graded) if ahead is not None else (graded, [])
     learned, graded = _learn(settings.estimator, graded)
     table = table_of(graded)
@@ -130,6 +135,7 @@ def evaluate_command(
         Path | None, typer.Option(help="Folder for plots (PNG) and one HTML page.")
     ] = None,
     recorded: Recorded = False,
+    judge: JudgedBy = "",
     rungs: Annotated[
         str, typer.Option(help="Cloud models on record, the cheapest first: a chain.")
     ] = "",
@@ -154,6 +160,8 @@ def evaluate_command(
     """
     _require_extra()
     if rungs:
+        if judge:
+            raise SettingsError("--judge grades two tiers: with --rungs, record the grades")
         if budget is not None and not plan:
             raise SettingsError("--budget needs --plan")
         wanted = read_goal(goal, requests_per_day=requests_per_day, max_cost_usd=max_cost)
@@ -168,7 +176,7 @@ def evaluate_command(
     given = made.threshold if made else settings.confidence_threshold
     threshold = threshold_of(settings.estimator, given)
     items = list(read_items(data))
-    graded = grade_items(settings, items, Kept(None, ""), recorded=recorded)
+    graded = grade_items(settings, items, Kept(None, ""), recorded=recorded, judge=judge)
     if settings.estimator == LEARNED and made is not None:
         graded = _scored(read_model(made.learned), graded)
     table = table_of(graded)
@@ -235,28 +243,39 @@ def _say_evaluation(title: str, told: tuple[Sequence[Arm], Errors]) -> None:
 
 
 def grade_items(
-    settings: Settings, items: list[Item], kept: Kept, *, recorded: bool
+    settings: Settings, items: list[Item], kept: Kept, *, recorded: bool, judge: str = ""
 ) -> list[Graded]:
     """Every item graded, with a progress bar on a terminal.
 
+    Args:
+        settings: for the estimator and the local tier.
+        items: what to grade.
+        kept: what is graded already.
+        recorded: ask nobody for an answer.
+        judge: the model that grades what has no grade on record, at the local endpoint.
+
     Raises:
-        SettingsError: see `Collector.collect`.
-        LocalBackendError: the local tier failed.
+        SettingsError: see `Collector.collect`; or a judge needs an endpoint.
+        LocalBackendError: the local tier or the judge failed.
     """
+    if judge and settings.local_base_url is None:
+        raise SettingsError("--judge needs RINGFENCE_LOCAL_BASE_URL: a small model is no judge")
     with _local_settings(settings, items, recorded=recorded) as here:
-        return asyncio.run(_grade_all(here, items, kept, recorded=recorded))
+        return asyncio.run(_grade_all(here, items, kept, recorded=recorded, judge=judge))
 
 
 async def _grade_all(
-    settings: Settings, items: list[Item], kept: Kept, *, recorded: bool
+    settings: Settings, items: list[Item], kept: Kept, *, recorded: bool, judge: str
 ) -> list[Graded]:
+    grader = _endpoint(settings, settings.local_base_url, judge)
     local = _endpoint(settings, settings.local_base_url, settings.local_model)
     name = "mean_logprob" if settings.estimator == LEARNED else settings.estimator
     estimator = build_estimator(name, None, local)
     if not recorded:
         await local.learn()
     prices = load_prices(settings.prices_file)
-    collector = Collector(estimator, None if recorded else local, prices)
+    judged = Judge(grader).is_right if judge else None
+    collector = Collector(estimator, None if recorded else local, prices, judged)
     try:
         with _progress() as bar:
             task = bar.add_task("questions", total=len(items))
@@ -267,6 +286,7 @@ async def _grade_all(
             return graded
     finally:
         await local.aclose()
+        await grader.aclose()
 
 
 def _encoded(settings: Settings, items: list[Item]) -> dict[str, tuple[float, ...]]:

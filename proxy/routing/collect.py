@@ -7,7 +7,7 @@ ones sends the questions through a running proxy, whose policy and ledger then h
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,18 +32,22 @@ MAX_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class Collector:
-    """Makes graded exchanges; ``local`` None uses answers on record alone."""
+    """Makes graded exchanges; ``local`` None uses answers on record alone.
+
+    ``judge`` says whether an answer that is not graded on record is right, in place of our rules.
+    """
 
     estimator: ConfidenceEstimator
     local: LocalBackend | None
     prices: Prices = field(default_factory=Prices)
+    judge: Callable[[str, Item], Awaitable[bool]] | None = None
 
     async def collect(self, items: list[Item], done: Progress) -> AsyncIterator[Graded]:
         """The items graded, in order; those that ``done`` holds already are not asked again.
 
         Raises:
             SettingsError: a row has no local answer, and there is no local tier to ask.
-            LocalBackendError: the local tier failed; what was graded so far is kept.
+            LocalBackendError: the local tier or the judge failed; what was graded so far is kept.
         """
         for item in items:
             graded = done.find(item.id)
@@ -62,13 +66,18 @@ class Collector:
             id=item.id,
             score=confidence.score,
             has_doubts=bool(confidence.doubts),
-            local_correct=graded_right(item.local, draft.text, item),
-            cloud_correct=graded_right(cloud, said, item) if cloud else None,
+            local_correct=await self._right(item.local, draft.text, item),
+            cloud_correct=await self._right(cloud, said, item) if cloud else None,
             local_ms=draft.elapsed_ms,
             cloud_ms=number_of(cloud, "elapsed_ms"),
             cloud_cost_usd=cost_of(cloud, self.prices),
             features=features_of(request, draft),
         )
+
+    async def _right(self, record: Mapping[str, Any] | None, said: str, item: Item) -> bool:
+        if self.judge is None or (record and record.get("correct") is not None):
+            return graded_right(record, said, item)
+        return await self.judge(said, item)
 
     async def _draft(self, item: Item, request: Request) -> Draft:
         if item.local is not None:
