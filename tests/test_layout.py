@@ -94,6 +94,7 @@ TESTED_IN = {
     "proxy/inspection/paths.py": "tests/proxy/inspection/test_joined.py",
     "proxy/inspection/plan.py": "tests/proxy/inspection/test_run.py",
     "proxy/inspection/preload.py": "tests/proxy/inspection/test_run.py",
+    "proxy/inspection/questionforms.py": "tests/proxy/inspection/test_publicquestions.py",
     "proxy/inspection/recognizers.py": "tests/proxy/inspection/test_custom.py",
     "proxy/inspection/registry.py": "tests/proxy/inspection/test_evasions.py",
     "proxy/inspection/shipped.py": "tests/proxy/inspection/test_identifiers.py",

@@ -110,12 +110,13 @@ def conclude(
             findings += placed
             if any(finding.segment == own for finding in placed):
                 extra.append(replace(text, index=own))
+                tongues[own] = reading.language or languages[0]
         if reading.reason is not None:
             unscannable += _unread(planned, text, reading.reason)
     unscannable += _unread_files(planned.found, unscannable)
     segments = (*planned.found.segments, *extra)
     marked, unscannable = clear_public_questions(
-        segments, mark_public_figures(segments, _distinct(findings)), unscannable, tongues
+        segments, mark_public_figures(segments, _distinct(findings), tongues), unscannable, tongues
     )
     return Inspection(
         segments=segments,

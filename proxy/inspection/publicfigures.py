@@ -15,7 +15,7 @@ other identifier. Policies switch it off in strict packs.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Final
@@ -23,6 +23,7 @@ from typing import Final
 from proxy.inspection.entities import category_of
 from proxy.inspection.linear import compile_linear
 from proxy.inspection.names import is_given_name, is_surname, not_names
+from proxy.inspection.questionforms import is_public_question, speaks_of_private_matters
 from proxy.inspection.recognizers import CUSTOM
 from proxy.inspection.shipped import read_lines
 from proxy.types import Category, Finding, Origin, Role, Segment
@@ -119,7 +120,9 @@ def public_figures() -> frozenset[str]:
 
 
 def mark_public_figures(
-    segments: Sequence[Segment], findings: Sequence[Finding]
+    segments: Sequence[Segment],
+    findings: Sequence[Finding],
+    languages: Mapping[int, str] | None = None,
 ) -> tuple[Finding, ...]:
     """``findings`` with names that are no private data relabeled.
 
@@ -127,10 +130,12 @@ def mark_public_figures(
     request speaks against an ``UNLIKELY_PERSON``, both of category other and with their score, so
     that a policy that pins public figures pins them all.
     Nothing changes when any other identifier was found, or where words of a private matter stand.
+    The signs of a request's form are English; in other languages only a lone question counts.
 
     Args:
         segments: The text segments of one request, all of them.
         findings: What all detectors found in them.
+        languages: The language of each segment that was told, by index; English where it was not.
 
     Returns:
         The same findings, in the same order, PERSON ones possibly changed.
@@ -141,14 +146,22 @@ def mark_public_figures(
     if not named or any(is_other_identifier(finding) for finding in findings):
         return tuple(findings)
     texts = {segment.index: segment.text for segment in segments if segment.text is not None}
+    tongues = {index: code for index, code in (languages or {}).items() if code != "en"}
     form = _Form(_told(segments))
-    stops = {index: [m.end() for m in _STOP.finditer(texts.get(index, ""))] for index in named}
-    return tuple(
-        _judge(finding, texts.get(finding.segment, ""), stops[finding.segment], form)
-        if finding.entity == "PERSON" and finding.segment in named
-        else finding
-        for finding in findings
+    form.is_private |= any(
+        speaks_of_private_matters(texts.get(index, ""), code) for index, code in tongues.items()
     )
+    stops = {index: [m.end() for m in _STOP.finditer(texts.get(index, ""))] for index in named}
+
+    def judged(finding: Finding) -> Finding:
+        if finding.entity != "PERSON" or finding.segment not in named:
+            return finding
+        text = texts.get(finding.segment, "")
+        if (tongue := tongues.get(finding.segment)) is not None:
+            return _judge_in(tongue, finding, text, form)
+        return _judge(finding, text, stops[finding.segment], form)
+
+    return tuple(map(judged, findings))
 
 
 def is_private_matter(segments: Sequence[Segment]) -> bool:
@@ -179,6 +192,16 @@ class _Form:
         impersonal = len(text) <= _SHORT_CHARS and not _SOMEBODY.search(text)
         self.is_lore = impersonal and bool(_LORE.search(text) or _CLUE.search(text))
         self.is_word_problem = bool(_WORD_PROBLEM.search(text)) and bool(_NUMBER.search(text))
+
+
+def _judge_in(tongue: str, finding: Finding, text: str, form: _Form) -> Finding:
+    """The judgement on a name in a text that is in another language than English."""
+    if finding.score < 0.4 or finding.detector == CUSTOM or form.is_private:
+        return finding
+    name = " ".join(text[finding.start : finding.end].split())
+    if name.casefold() in public_figures():
+        return _as(finding, "PUBLIC_FIGURE")
+    return _as(finding, "UNLIKELY_PERSON") if is_public_question(text, tongue) else finding
 
 
 def _judge(finding: Finding, text: str, stops: Sequence[int], form: _Form) -> Finding:

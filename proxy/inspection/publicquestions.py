@@ -5,53 +5,21 @@ like "When was the author of Hamlet born?" would not be kept home for any name i
 read: what form clears in English, it clears here. Nothing else is cleared, and a policy that pins
 public figures pins these too: a finding over the whole text stands for the names it may hold.
 
-The bar is higher than for a text that is read. One sentence; a word that asks at its beginning;
-nobody who speaks of himself or to somebody; no word of a private matter; no other identifier in the
-request; plain letters of the one script, so that no disguised word passes.
+What form that is says `questionforms`; besides, no other identifier may stand in the request.
 """
 
-# Patterns stay whole and hold the signs of other scripts.
-# ruff: noqa: RUF001
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final
-
-import re2
+from typing import Final
 
 from proxy.inspection.entities import category_of
-from proxy.inspection.linear import compile_linear
 from proxy.inspection.publicfigures import is_other_identifier, is_private_matter
-from proxy.inspection.shipped import read_yaml
+from proxy.inspection.questionforms import is_public_question
 from proxy.types import Finding, Origin, Segment, Unscannable, UnscannableReason
-
-#: A longer text has room for more than a question.
-MAX_CHARS: Final = 240
 
 #: Of the finding that stands for names which were not read: no rule's minimum lets it pass.
 SCORE: Final = 1.0
-
-#: Scripts whose words have no blanks between them.
-_DENSE: Final = frozenset({"Han", "Japanese"})
-
-_LETTERS: Final = {
-    "Latin": r"\p{Latin}",
-    "Cyrillic": r"\p{Cyrillic}",
-    "Han": r"\p{Han}A-Za-z",
-    "Japanese": r"\p{Han}\p{Hiragana}\p{Katakana}A-Za-zー",
-}
-_PUNCTUATION: Final = r"\s,:;'’\"„“”«»()\-–—·・、，：；（）《》「」『』〈〉%&/…"
-_STOPS: Final = r"[.?!。？！]"
-
-
-@dataclass(frozen=True, slots=True)
-class _Forms:
-    """The patterns of one language: a whole question, and what must not stand in it."""
-
-    whole: Any
-    never: Any
 
 
 def clear_public_questions(
@@ -101,39 +69,3 @@ def clear_public_questions(
         if entry.segment not in asked or entry.reason is not UnscannableReason.LANGUAGE
     ]
     return (*findings, *stand_ins), left
-
-
-def is_public_question(text: str, language: str) -> bool:
-    """Whether ``text`` is nothing but one question about the world, in a language of the lists."""
-    forms = _forms().get(language)
-    if forms is None or len(text) > MAX_CHARS:
-        return False
-    return bool(forms.whole.match(text)) and not forms.never.search(text)
-
-
-@cache
-def _forms() -> dict[str, _Forms]:
-    return {code: _compiled(words) for code, words in read_yaml("public_questions.yaml").items()}
-
-
-def _compiled(words: Mapping[str, Any]) -> _Forms:
-    script = words["script"]
-    allowed = f"[{_LETTERS[script]}\\p{{Nd}}{_PUNCTUATION}]"
-    asks = _either(words["asks"])
-    never = _either([*words["somebody"], *words["private"]])
-    if script in _DENSE:
-        return _Forms(
-            compile_linear(rf"(?i)^{allowed}*(?:{asks}){allowed}*{_STOPS}?\s*$"),
-            compile_linear(f"(?i)(?:{never})"),
-        )
-    edge = r"[^\p{L}\p{N}]"
-    # "In welchem ...", "¿En qué ...", "En el año 1900, ¿quién ..."
-    lead = rf"(?:{allowed}*¿\s?|[\s\"'„“«]*)(?:\p{{L}}{{1,4}}\s)?"
-    return _Forms(
-        compile_linear(rf"(?i)^{lead}(?:{asks}){edge}{allowed}*[?？][\"'“”»]?\s*$"),
-        compile_linear(rf"(?i)(?:^|{edge})(?:{never})(?:{edge}|$)"),
-    )
-
-
-def _either(words: Sequence[str]) -> str:
-    return "|".join(re2.escape(word).replace(r"\*", r"\p{L}*") for word in words)

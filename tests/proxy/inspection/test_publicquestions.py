@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.inspection.publicquestions import clear_public_questions, is_public_question
+from proxy.inspection.publicfigures import mark_public_figures
+from proxy.inspection.publicquestions import clear_public_questions
+from proxy.inspection.questionforms import is_public_question
 from proxy.types import Category, Finding, Origin, Role, Segment, Unscannable, UnscannableReason
 
 QUESTIONS = {
@@ -89,6 +91,33 @@ def test_more_than_the_question_is_not(language: str) -> None:
 def test_a_disguised_word_is_not_looked_past(sign: str) -> None:
     assert is_public_question("Wann kam der Roman von Lena heraus?", "de")
     assert not is_public_question(f"Wann kam me{sign}in Roman von Lena heraus?", "de")
+
+
+def judged(text: str, language: str, *others: Segment) -> str:
+    """What becomes of a model's name in a text whose language is read."""
+    name = Finding("PERSON", Category.IDENTITY, 0, 5, 12, 0.85, "presidio")
+    told = {0: language, **{other.index: language for other in others}}
+    return mark_public_figures([a_segment(text), *others], [name], told)[0].entity
+
+
+@pytest.mark.parametrize("language", QUESTIONS)
+def test_a_name_that_is_read_in_another_language_counts_as_strictly(language: str) -> None:
+    """A language with a model must not be judged by the signs of English ones."""
+    assert judged(QUESTIONS[language], language) == "UNLIKELY_PERSON"
+    for text in (PRIVATE[language], STATEMENTS[language]):
+        assert judged(text, language) == "PERSON", text
+    matter = a_segment(PRIVATE[language], 1)
+    assert judged(QUESTIONS[language], language, matter) == "PERSON"
+
+
+def test_a_listed_figure_is_one_in_every_language_but_in_no_private_matter() -> None:
+    def entity(text: str, name: str) -> str:
+        at = text.index(name)
+        finding = Finding("PERSON", Category.IDENTITY, 0, at, at + len(name), 0.85, "presidio")
+        return mark_public_figures([a_segment(text)], [finding], {0: "fr"})[0].entity
+
+    assert entity("Un résumé de Marie Curie pour le lycée.", "Marie Curie") == "PUBLIC_FIGURE"
+    assert entity("Le salaire de Marie Curie au lycée.", "Marie Curie") == "PERSON"
 
 
 def test_an_unknown_language_is_never_cleared() -> None:
