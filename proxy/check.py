@@ -71,10 +71,20 @@ def _policy(settings: Settings) -> tuple[Remark, ...]:
     return (
         Remark("good", "policy", named),
         *_signatures(settings, policy),
+        *_answers(settings, policy),
         Remark("good", "would refuse or keep", rules or "nothing: no rules"),
         Remark("good", "otherwise", policy.fallback.default.value),
         *(Remark("note", "policy lint", advice) for advice in lint(settings.policy_file)),
     )
+
+
+def _answers(settings: Settings, policy: Policy) -> tuple[Remark, ...]:
+    """Whether the answers of clouds are kept, if policy wants that."""
+    if not policy.content.record.train_on_answers:
+        return ()
+    if settings.capture_key_file is None:
+        return (Remark("bad", "answers", "kept to learn from: needs RINGFENCE_CAPTURE_KEY_FILE"),)
+    return (Remark("good", "answers", "kept to learn from, encrypted to the auditor"),)
 
 
 def _signatures(settings: Settings, policy: Policy) -> tuple[Remark, ...]:

@@ -31,7 +31,7 @@ from proxy.learning.pairs import Pair, read_messages
 from proxy.policy.decide import Context, decide
 from proxy.policy.model import Policy
 from proxy.routes.chat import CHAT
-from proxy.types import Action, Caller, Inspection, JSONObject, RouteReason, Target
+from proxy.types import AUTO_MODEL, Action, Caller, Inspection, JSONObject, RouteReason, Target
 
 #: What a body may hold beside its messages. Anything else (tools, stop words, forms) makes of an
 #: answer what a pair cannot say. Source: OpenAI API reference, create chat completion.
@@ -251,11 +251,17 @@ async def _why_not_now(
 
 
 def _is_allowed(policy: Policy, exchange: Exchange, inspection: Inspection) -> bool:
-    """Whether ``policy`` would let question and answer leave as they are, and be kept."""
-    caller, model = _caller(exchange.decision), str(exchange.intent["model"])
-    context = Context(caller, CHAT.name, model, datetime.now(UTC))
-    decision = decide(policy, context, inspection, decision_id=str(exchange.intent["decision_id"]))
-    return decision.action is Action.ALLOW and decision.keep_answer
+    """Whether ``policy`` would let question and answer leave as they are, and be kept.
+
+    The record has the model that was sent to, not the one that was asked for; it holds for both.
+    """
+    caller, id_ = _caller(exchange.decision), str(exchange.intent["decision_id"])
+    for model in (AUTO_MODEL, str(exchange.intent["model"])):
+        context = Context(caller, CHAT.name, model, datetime.now(UTC))
+        decision = decide(policy, context, inspection, decision_id=id_)
+        if decision.action is not Action.ALLOW or not decision.may_leave:
+            return False
+    return True
 
 
 def _said(answer: JSONObject) -> str | None:

@@ -107,6 +107,16 @@ async def test_says_who_signed_the_policy_and_that_nobody_did(tmp_path: Path) ->
     assert (await remarks(settings(tmp_path)))["signatures"].level == "note"
 
 
+async def test_says_whether_answers_can_be_kept_that_policy_wants_kept(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(Path(POLICY).read_text() + "\nrecord: {train_on_answers: true}\n")
+    keeping = {"RINGFENCE_POLICY_FILE": str(policy)}
+    assert (await remarks(settings(tmp_path, **keeping)))["answers"].level == "bad"
+    keeping["RINGFENCE_CAPTURE_KEY_FILE"] = str(tmp_path / "capture.pub")
+    assert (await remarks(settings(tmp_path, **keeping)))["answers"].level == "good"
+    assert "answers" not in await remarks(settings(tmp_path))
+
+
 async def test_says_which_costs_are_known(tmp_path: Path) -> None:
     assert "unknown" in (await remarks(settings(tmp_path)))["costs"].says
     (tmp_path / "prices.yaml").write_text(

@@ -28,7 +28,7 @@ from tests.audit.test_query import a_decision
 from tests.audit.test_vault import Room
 from tests.audit.test_vault import room as room
 from tests.proxy.egress.masking import PEOPLE, inspect
-from tests.proxy.policy.policies import load
+from tests.proxy.policy.policies import OPEN, load
 
 QUESTION = "Which river is longest?"
 ANSWER = "The Volga."
@@ -289,20 +289,43 @@ def test_an_entity_may_stand_in_a_pair_if_somebody_says_so(room: Room) -> None:
 
 
 def policy(folder: Path, text: str) -> Policy:
-    return load(folder, f"record: {{train_on_answers: true}}\n{text}")
+    return load(folder, f"record: {{train_on_answers: true}}\ndefault: allow\n{text}")
 
 
-def test_a_policy_of_today_has_the_last_word(room: Room, tmp_path: Path) -> None:
+def local_only(**when: object) -> str:
+    """A rule, in a policy with a destination."""
+    rule = {"id": "r", "why": "no places", "action": "local_only", **when}
+    return f"{OPEN}rules: {json.dumps([rule])}\n"
+
+
+PLACES = {"when": {"entities": ["LOCATION"]}}
+FORBIDS = {
+    "a rule": local_only(**PLACES),
+    "a rule for what clients ask for": local_only(**PLACES, scope={"models": ["ringfence"]}),
+    "a rule for what was sent to": local_only(**PLACES, scope={"models": ["gpt-4o"]}),
+    "a rule for the app": local_only(**PLACES, scope={"apps": ["billing"]}),
+    "no destination": "",
+    "a destination without places": OPEN + "    only_for: {entities_absent: [LOCATION]}\n",
+}
+
+
+@pytest.mark.parametrize("name", FORBIDS)
+def test_a_policy_of_today_has_the_last_word(name: str, room: Room, tmp_path: Path) -> None:
     recorded(room, Case(answer="By Samara."))
     may_hold = frozenset({"LOCATION"})
-    loose = Wish(may_hold=may_hold, policy=policy(tmp_path, "default: allow\n"))
-    assert len(harvested(room, loose).pairs) == 1
-    rule = "- {id: r, why: no places, when: {entities: [LOCATION]}, action: local_only}"
-    strict = policy(tmp_path, f"default: allow\nrules:\n  {rule}\n")
+    strict = policy(tmp_path, FORBIDS[name])
     found = harvested(room, Wish(may_hold=may_hold, policy=strict))
     assert (found.pairs, found.left_out) == ((), {"forbidden_now": 1})
+    others = {"when": {"entities": ["PERSON"]}}
+    for text in (OPEN, local_only(**others), local_only(**PLACES, scope={"apps": ["desk"]})):
+        loose = Wish(may_hold=may_hold, policy=policy(tmp_path, text))
+        assert len(harvested(room, loose).pairs) == 1
+
+
+def test_a_policy_that_lets_nobody_learn_is_refused(room: Room, tmp_path: Path) -> None:
+    recorded(room, Case())
     with pytest.raises(SettingsError, match="train_on_answers"):
-        harvested(room, Wish(policy=load(tmp_path, "default: allow\n")))
+        harvested(room, Wish(policy=load(tmp_path, "default: allow\n" + OPEN)))
 
 
 def test_nobody_learns_from_a_ledger_that_was_changed(room: Room) -> None:
