@@ -54,6 +54,9 @@ _PLAIN: Final = frozenset(
     }
 )
 
+#: Why the local model's own answer was not, or would not have been, good enough.
+_ESCALATED: Final = frozenset({RouteReason.LOW_CONFIDENCE, RouteReason.PREROUTED})
+
 #: Pairs that are inspected at a time.
 _AT_A_TIME: Final = 16
 
@@ -193,7 +196,7 @@ def why_not(exchange: Exchange, may_hold: frozenset[str] = frozenset()) -> LeftO
     if decision is None:
         return LeftOut.NO_DECISION
     routing = decision["routing"]
-    if (routing["route"], routing["reason"]) != (Target.CLOUD, RouteReason.LOW_CONFIDENCE):
+    if routing["route"] != Target.CLOUD or routing["reason"] not in _ESCALATED:
         return LeftOut.NOT_ESCALATED
     if decision["policy"]["action"] != Action.ALLOW or routing["derived_from"] is not None:
         return LeftOut.NOT_ALLOWED

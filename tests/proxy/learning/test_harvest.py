@@ -262,6 +262,11 @@ def test_the_same_pair_twice_is_one_and_the_order_is_that_of_leaving(room: Room)
     assert harvested(room) == found
 
 
+def test_what_went_ahead_of_its_draft_is_a_pair_too(room: Room) -> None:
+    recorded(room, Case(decision=routed(reason="prerouted")))
+    assert [pair.answer for pair in harvested(room).pairs] == [ANSWER]
+
+
 def test_takes_a_time_and_an_app_alone(room: Room) -> None:
     caller = replace(decided().caller, app="helpdesk")
     recorded(room, Case(answer="A."), Case(answer="B.", decision=decided(caller=caller)))

@@ -125,6 +125,11 @@ def write_data(path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+def routing_of(record: dict[str, Any]) -> dict[str, Any]:
+    routing: dict[str, Any] = record["routing"]
+    return routing
+
+
 async def test_a_running_proxy_sends_ahead_what_it_learned_and_nothing_that_is_pinned(
     tmp_path: Path, local_url: str
 ) -> None:
@@ -147,13 +152,14 @@ async def test_a_running_proxy_sends_ahead_what_it_learned_and_nothing_that_is_p
     assert "was made for the encoder" in refused.stdout + refused.stderr
     hard = QUESTIONS[1].format(5, 41)
     with StandInCloud() as cloud, running_proxy(tmp_path, cloud.base_url, env) as proxy:
-        proxy.ask(hard)
-        assert len(cloud.requests) == 1
-        proxy.ask(QUESTIONS[0].format(3, 4))
         proxy.ask(f"{hard} Write to Anna Miller, 12 Elm Street, Springfield.")
-        told = [r["routing"] for r in proxy.records_once("decision", 3)]
-    assert len([r for r in told if r["reason"] == "prerouted"]) == 1  # type: ignore[index]
-    assert told[0]["estimator"] == "pre_router"  # type: ignore[index]
-    assert told[1]["estimator"] == "mean_logprob"  # type: ignore[index]
-    assert told[2]["reason"] == "pinned"  # type: ignore[index]
+        proxy.ask(QUESTIONS[0].format(3, 4))
+        for _ in range(20):  # on a busy machine the encoder may be too late, which changes nothing
+            proxy.ask(hard)
+            told = [routing_of(record) for record in proxy.records("decision")]
+            if told[-1]["reason"] == "prerouted":
+                break
+    assert (told[-1]["reason"], told[-1]["estimator"]) == ("prerouted", "pre_router")
+    assert told[0]["reason"] == "pinned"
+    assert told[1]["estimator"] == "mean_logprob"
     assert b"Miller" not in b"".join(request.body for request in cloud.requests)
