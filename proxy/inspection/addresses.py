@@ -43,10 +43,10 @@ _PO_BOX: Final = r"(?i)\b(?:P\.?\s?O\.?\s?Box|Postfach|Apartado(?: de correos)?|
 _GERMANIC: Final = (
     r"(?:\b\d{1,5}\s)?\p{Lu}[\p{L}.\-]*(?:[\-\s](?:[Ss]tra(?:ß|ss)e|[Ss]tr\.|[Gg]asse|[Aa]llee|[Dd]amm|[Uu]fer|[Pp]romenade|[Cc]haussee|"
     r"[Ww]eg|[Pp]latz|[Rr]ing|[Ss]teig|[Ss]traat|[Ll]aan|[Pp]lein|[Hh]of|utca|útca|út|tér|tere|körút|u\.)|"
-    r"stra(?:ß|ss)e|str\.|gasse|allee|damm|ufer|promenade|chaussee|weg|platz|(?:er|en|s)ring|steig|stieg|"
+    r"stra(?:ß|ss)e|str\.|gasse|allee|damm|ufer|brücke|promenade|chaussee|weg|platz|(?:er|en|s)ring|steig|stieg|"
     r"straat|laan|plein|gracht|kade|dreef|singel|hof|gatan|vägen|gata|väg|torget|gränd|stigen|"
     r"vej|gade|veien|katu|tie|kuja|polku)\s{1,2}\d{1,4}\s?[a-zA-Z]?\b"
-    r"|\b\p{Ll}[\p{L}.\-]+(?:stra(?:ß|ss)e|gasse|straat|gracht|gatan|vägen|katu|[\s\-](?:utca|út|tér))\s\d{1,4}\b"
+    r"|\b\p{Ll}[\p{L}.\-]+(?:stra(?:ß|ss)e|gasse|straat|gracht|gatan|vägen|katu|ntie|brücke|[\s\-](?:utca|út|tér))\s\d{1,4}\b"
 )
 _ROMANCE_NUMBER_FIRST: Final = (
     r"(?i)\b(?:\d{4,6}\s)?\d{1,4}\s?(?:bis|ter|quater)?,?\s(?:rue|avenue|av\.|boulevard|bd|place|chemin|all[ée]e|impasse|"

@@ -86,19 +86,23 @@ _STREET: Final = (
     r"(?i)\b(?:street|st|road|rd|avenue|ave|lane|ln|drive|dr|way|court|ct|blvd|square|place|apt)\b"
 )
 _LISTED: Final = r"^\d{1,2}[.)]\s"
+#: Two streets of which the first has a number: "the corner of Lerchenau 3 and Kranich Fields".
+_CORNER: Final = r"(?i)\bcorner of\s\p{L}[^\n]{2,40}\s\d{1,5}[a-z]?,?\s(?:and|&)\s\p{L}"
 
 
 @cache
-def _address_signs() -> tuple[Any, Any]:
-    return compile_linear(_STREET), compile_linear(_LISTED)
+def _address_signs() -> tuple[Any, Any, Any]:
+    return compile_linear(_STREET), compile_linear(_LISTED), compile_linear(_CORNER)
 
 
-def _may_be_address(line: str) -> bool:
+def _may_be_address(before: str, line: str) -> bool:
     """Whether the rest of a line may be an address: not "address this in 3 steps", nor "1. Do"."""
-    street, listed = _address_signs()
+    street, listed, corner = _address_signs()
     if listed.search(line):
         return False
-    return not line[0].islower() or bool(street.search(line))
+    if not line[0].islower() or street.search(line):
+        return True
+    return bool(corner.search(f"{before}{line}"))
 
 
 def _is_year_of(before: str, value: str) -> bool:
@@ -115,5 +119,7 @@ def announced(text: str) -> Iterator[tuple[str, int, int, float]]:
             continue
         if _is_year_of(text[max(start - 4, 0) : start], match[1]):
             continue
-        if rule.entity != "STREET_ADDRESS" or _may_be_address(match[1]):
+        if rule.entity != "STREET_ADDRESS" or _may_be_address(
+            text[max(start - 12, 0) : start], match[1]
+        ):
             yield rule.entity, start, end, rule.score

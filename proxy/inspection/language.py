@@ -38,6 +38,13 @@ _SCRIPTS: Final = {
     "GEORGIAN": "ka",
 }
 
+#: Languages that share the letters of Russian, or most of them. Source of their words: as above.
+_CYRILLIC: Final = ("ru", "uk", "bg", "sr", "mk")
+
+#: Letters that Russian does not have; the first are Ukrainian's. Source: CLDR exemplar characters.
+_NOT_RUSSIAN: Final = re.compile(r"[^\u0430-\u044f\u0451]")
+_UKRAINIAN: Final = frozenset("\u0456\u0457\u0454\u0491")
+
 #: A name has this many letters at least where each letter is a syllable or a word.
 _DENSE: Final = frozenset({"ja", "zh", "ko"})
 
@@ -70,8 +77,21 @@ def _by_script(text: str) -> str | None:
     total = counts.total()
     dense = code in _DENSE
     if total >= (2 if dense else 4) and total >= (0.25 if dense else 0.4) * len(letters):
+        if code == "ru":
+            return _cyrillic(text)
         return "ja" if code == "zh" and "ja" in counts else code
     return None
+
+
+def _cyrillic(text: str) -> str:
+    """The language of a text in Cyrillic letters; ``und`` where they are those of none we tell."""
+    lower = text.lower()
+    odd = {char for char in lower if _script(char) == "ru" and _NOT_RUSSIAN.match(char)}
+    if odd:
+        return "uk" if odd <= _UKRAINIAN else "und"
+    words = _WORD.findall(lower)
+    hits = {code: sum(word in small_words(code) for word in words) for code in _CYRILLIC}
+    return max(_CYRILLIC, key=lambda code: hits[code])
 
 
 @cache
@@ -109,7 +129,7 @@ def _by_words(text: str, home: str) -> str | None:
 
 @cache
 def small_words(code: str) -> frozenset[str]:
-    """The words that every text of a language is full of; ``code`` is of `LATIN_LANGUAGES`."""
+    """The words that every text of a language is full of; ``code`` is one of spaCy's."""
     # Loaded as a file: the package of a language takes long to import, its list does not.
     package = importlib.util.find_spec("spacy")
     if package is None or package.origin is None:

@@ -254,13 +254,16 @@ def _trim(text: str, start: int, end: int, *, may_be_place: bool = False) -> tup
         word = text[slice(*span)].rstrip(".")
         return word in not_names() and word not in outer
 
+    lead = ""
     while spans and is_word(spans[0]):
-        spans.pop(0)
+        lead = text[slice(*spans.pop(0))]
     while spans and is_word(spans[-1]):
         last, before = text[slice(*spans[-1])], text[slice(*spans[-2])] if len(spans) > 1 else ""
         if last in surnames() and is_given_name(before):
             break  # "Emily Young"
         spans.pop()
+    if len(spans) == 1 and f"{lead} {text[slice(*spans[0])]}".rstrip(".") in cues()["led_places"]:
+        return None  # "to San Diego"
     if not spans or all(stop - begin < 3 for begin, stop in spans):
         return None
     return spans[0][0], spans[-1][1]

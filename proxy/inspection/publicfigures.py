@@ -85,7 +85,7 @@ _LORE: Final = compile_linear(
     r"president|prime minister|emperor|queen of|king of|dictator|communists?|empire|dynasty|monarch|"
     r"general|colonel|admiral|commander of|infantry|regiment|battle of|spy|spying|gangster|"
     r"philosopher|physicist|mathematician|inventor|explorer|astronaut|novelist|poet|playwright|painter|sculptor|"
-    r"in 1[0-9]{3}|(?:1[0-9]|th) century|hogwarts|marvel|disney|shakespeare|sherlock|mytholog\w+|greek god|"
+    r"in 1[0-8][0-9]{2}|(?:1[0-9]|th) century|hogwarts|marvel|disney|shakespeare|sherlock|mytholog\w+|greek god|"
     r"bible|biblical|gospel|prophet|saint)\b"
 )
 #: Who speaks as I or to you speaks of their own world.

@@ -7,8 +7,10 @@ that pass a checksum), so that tables of numbers do not turn into cards.
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
+from proxy.inspection.linear import compile_linear
 from proxy.inspection.views.view import View, substitute
 
 _MARKUP: Final = re.compile(
@@ -95,6 +97,23 @@ _GLUED_CODE: Final = re.compile(
     r"|AIza(?=[\w-]{35})|xox[abeoprs]-(?=[A-Za-z0-9-]{10})|npm_(?=[A-Za-z0-9]{36}))"
 )
 
+#: What stands in every match of the patterns that take long over prose, as linear patterns, which
+#: look at a text in no time. Looser than those: a gate must never shut before a match.
+_ANY_WORD: Final = _WORD.replace("i", "[i\u0131\u0130]").replace("|\\d|", "|\\p{N}|")
+_GATES: Final = {
+    _DIGITS_IN_WORDS: compile_linear(
+        rf"(?i){_ANY_WORD}(?:[^\p{{L}}\p{{N}}]{{1,3}}{_ANY_WORD}){{6}}"
+    ),
+    _SPLIT_DIGITS: compile_linear(r"\p{N}[^\p{L}\p{N}]{1,3}\p{N}|\p{N}_\p{N}"),
+    _GLUED: compile_linear(
+        r"\p{N}{13}|\p{N}{3}-\p{N}{2}-\p{N}{4}|\p{N}{4}[- ]\p{N}{4}[- ]\p{N}{4}[- ]\p{N}{4}"
+    ),
+    _GLUED_CODE: compile_linear(
+        r"[A-Z]{2}\p{N}{2}(?: ?[A-Z0-9]{4}){2}|AKIA|ASIA|ABIA|ACCA|gh[pousr]_|github_pat_"
+        r"|gl[a-z]{2,5}-|sk-|[rs]k_(?:live|test)_|AIza|xox[abeoprs]-|npm_"
+    ),
+}
+
 #: Somebody counts: no identifier.
 _COUNTING: Final = "012345678901234567890 098765432109876543210"
 
@@ -108,12 +127,27 @@ def unlayout(view: View) -> View:
     view = substitute(view, _LITERAL_LIST, lambda match: "")
     if _HAS_SPOKEN.search(view.text):
         view = substitute(view, _SPOKEN, _email)
-    view = substitute(view, _DIGITS_IN_WORDS, _from_words)
-    view = substitute(view, _SPLIT_DIGITS, _from_groups)
+    view = _substitute_gated(view, _DIGITS_IN_WORDS, _from_words)
+    view = _substitute_gated(view, _SPLIT_DIGITS, _from_groups)
     view = substitute(view, _WRAPPED_CARD, _unwrapped)
     view = substitute(view, _SPACED_LETTERS, _together)
-    view = substitute(view, _GLUED, lambda match: f" {match.group()} ")
-    return substitute(view, _GLUED_CODE, _apart)
+    view = _substitute_gated(view, _GLUED, lambda match: f" {match.group()} ")
+    return _substitute_gated(view, _GLUED_CODE, _apart)
+
+
+def _substitute_gated(
+    view: View, pattern: re.Pattern[str], replace: Callable[[re.Match[str]], str | None]
+) -> View:
+    return substitute(view, pattern, replace) if may_match(pattern, view.text) else view
+
+
+def may_match(pattern: re.Pattern[str], text: str) -> bool:
+    """Whether a match of ``pattern``, one of those with a gate, may stand in ``text``."""
+    gate: Any = _GATES[pattern]
+    try:
+        return gate.search(text) is not None
+    except UnicodeEncodeError:  # half of a surrogate pair, which linear patterns do not read
+        return True
 
 
 def _unwrapped(match: re.Match[str]) -> str | None:

@@ -18,6 +18,8 @@ WRITTEN = {
     "military, a ship's": "FPO AP 96604",
     "military, in small letters": "apo, aa 34002-0110",
     "Germany": "Musterstraße 7a",
+    "Germany, a bridge": "Lerchenbrücke 7",
+    "Finland, in small letters": "rantapuistontie 6",
     "Germany, apart": "Alte Gasse 12",
     "Netherlands": "Keizersgracht 123",
     "Sweden": "Storgatan 5",

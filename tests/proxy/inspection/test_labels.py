@@ -65,6 +65,12 @@ def test_a_line_that_is_no_address_is_none(line: str) -> None:
     assert "STREET_ADDRESS" not in found(line)
 
 
+def test_a_corner_of_two_streets_is_an_address_in_small_letters_too() -> None:
+    text = "wait at the corner of lerchenau 3 and kranich fields"
+    found = [text[start:end] for _, start, end, _ in announced(text)]
+    assert found == ["lerchenau 3 and kranich fields"]
+
+
 @given(st.text(max_size=200))
 def test_every_place_is_in_the_text(text: str) -> None:
     for _, start, end, score in announced(f"MRN {text} policy number {text}"):

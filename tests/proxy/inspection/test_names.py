@@ -57,6 +57,7 @@ def test_finds_a_name_by_what_stands_around_it(text: str, name: str) -> None:
         "Dear Sir or Madam,",
         "I use Python and Rust.",
         "New York has five boroughs.",
+        "A trip from San Diego to Los Angeles.",
     ],
 )
 def test_a_capitalized_word_alone_is_no_name(text: str) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from presidio_analyzer import PatternRecognizer
 
 from proxy.inspection.inline import inline_inspector
-from proxy.inspection.presidio import DetectorFailure, PresidioDetector
+from proxy.inspection.presidio import GATES, DetectorFailure, PresidioDetector
 from proxy.types import Inspection, Origin, Role, Segment
 
 pytestmark = pytest.mark.slow
@@ -69,6 +73,31 @@ def test_keeps_no_word_of_a_text_in_its_vocabulary(detector: PresidioDetector) -
     strings = detector._engine.pipeline.vocab.strings
     assert "Zzyzxquux" not in strings
     assert "Vrblfnord" not in strings
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_no_gate_shuts_before_a_match(detector: PresidioDetector, data: st.DataObject) -> None:
+    gated = [r for r in detector._analyzer.registry.recognizers if type(r).__name__ in GATES]
+    assert len(gated) == len(GATES)
+    recognizer = data.draw(st.sampled_from(gated))
+    assert isinstance(recognizer, PatternRecognizer)
+    gate = GATES[type(recognizer).__name__]
+    pattern = data.draw(st.sampled_from(vars(recognizer)["patterns"]))
+    text = data.draw(
+        st.from_regex(pattern.regex.replace("(?i)", ""), alphabet=st.characters(max_codepoint=255))
+        | st.text("aAbB19 -.]/:xX\u0661", max_size=30)
+    )
+    found = re.search(pattern.regex, text, re.IGNORECASE | re.MULTILINE | re.DOTALL)
+    assert gate.search(text) or not found
+
+
+def test_context_raises_a_score_as_presidio_would(detector: PresidioDetector) -> None:
+    def score(text: str) -> float:
+        found = detector.detect([a_segment(text)])
+        return max(f.score for f in found if f.entity == "US_BANK_NUMBER")
+
+    assert score("My bank account is 945456787654") > score("The part is 945456787654")
 
 
 GUARD = """

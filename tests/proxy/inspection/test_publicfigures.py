@@ -57,6 +57,7 @@ def test_a_name_in_a_question_a_story_or_a_sum_is_impersonal(text: str, name: st
     ("text", "name"),
     [
         ("I met Ottilie Brandt in the band.", "Ottilie Brandt"),
+        ("Ottilie was born in 1978.", "Ottilie"),
         ("Ottilie Brandt missed the meeting again.", "Ottilie Brandt"),
         ("Write a letter for Jane Miller", "Jane Miller"),
         ("Summarize what our patient Ottilie Brandt said?", "Ottilie Brandt"),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.inspection.language import foreign_language
 from proxy.inspection.publicfigures import mark_public_figures
 from proxy.inspection.publicquestions import clear_public_questions
 from proxy.inspection.questionforms import is_public_question
@@ -118,6 +119,14 @@ def test_a_listed_figure_is_one_in_every_language_but_in_no_private_matter() -> 
 
     assert entity("Un résumé de Marie Curie pour le lycée.", "Marie Curie") == "PUBLIC_FIGURE"
     assert entity("Le salaire de Marie Curie au lycée.", "Marie Curie") == "PERSON"
+
+
+def test_another_language_in_cyrillic_letters_is_not_taken_for_russian() -> None:
+    """Its private matters have other words."""
+    for text in ("Кого звільнив Іван Петренко?", "Как се казва наемателят Иван Петров?"):
+        told = foreign_language(text, ("en",)) or ""
+        assert is_public_question(text, "ru")
+        assert cleared(a_segment(text), language=told)[1], text
 
 
 def test_an_unknown_language_is_never_cleared() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from proxy.inspection.views import other_views
 from proxy.inspection.views.decode import decode, opaque_run, quoted_printable
 from proxy.inspection.views.fold import fold
-from proxy.inspection.views.layout import passes_luhn, unlayout
+from proxy.inspection.views.layout import _GATES, may_match, passes_luhn, unlayout
 from proxy.inspection.views.view import CHANGED, Edit, View, apply, excerpt, identity
 
 CARD = "4111111111111111"
@@ -32,6 +33,20 @@ def check_map(view: View, text: str) -> None:
         assert 0 <= start < end <= len(text)
         if view.marks[index] == 0:
             assert text[start:end] == char
+
+
+@pytest.mark.parametrize("pattern", _GATES, ids=range(len(_GATES)))
+@given(st.data())
+def test_no_gate_shuts_before_a_match(pattern: re.Pattern[str], data: st.DataObject) -> None:
+    text = data.draw(st.from_regex(pattern) | MIXED)
+    assert may_match(pattern, text) or not pattern.search(text)
+
+
+def test_prose_passes_no_gate_and_half_a_surrogate_passes_all() -> None:
+    prose = "In chapter 5, the harbour master counts the boats again. "
+    for pattern in _GATES:
+        assert not may_match(pattern, prose * 3)
+        assert may_match(pattern, prose + "\ud800")
 
 
 @given(st.text(max_size=200) | MIXED)
