@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 ANSWER = "This answer comes from the stand-in cloud."
 
@@ -30,13 +30,56 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to answer; ``delay_s`` before it, ``cut`` to close the connection within the body."""
+    """What to answer; ``delay_s`` before it, ``cut`` to close the connection within the body.
+
+    ``pieces`` make a stream in place of ``body``: bytes go out at once, a gate is waited for.
+    """
 
     status: int = 200
     body: bytes | None = None
     headers: tuple[tuple[str, str], ...] = (("content-type", "application/json"),)
     delay_s: float = 0.0
     cut: bool = False
+    pieces: tuple[bytes | threading.Event, ...] = ()
+
+
+#: No gate stays shut for longer, so that no test leaves a thread behind; in seconds.
+GATE_S: Final = 60.0
+
+USAGE: Final = {"prompt_tokens": 20, "completion_tokens": 9, "total_tokens": 29}
+
+
+def event(body: dict[str, object]) -> bytes:
+    """One server-sent event."""
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+def chunk(said: dict[str, object], finish: str | None = None, index: int = 0) -> bytes:
+    """A chunk of a chat completion: what it adds, or why it ends."""
+    choice = {"index": index, "delta": said, "logprobs": None, "finish_reason": finish}
+    return event({**_FRAME, "choices": [choice], "usage": None})
+
+
+def text_chunk(text: str, finish: str | None = None) -> bytes:
+    """A chunk of a completion of the older form."""
+    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
+    return event({**_FRAME, "object": "text_completion", "choices": [choice], "usage": None})
+
+
+_FRAME: Final = {
+    "id": "chatcmpl-standin",
+    "object": "chat.completion.chunk",
+    "created": 1,
+    "model": "gpt-4o-mini",
+}
+
+#: The end of a stream whose tokens were asked for.
+END: Final = event({**_FRAME, "choices": [], "usage": USAGE}) + b"data: [DONE]\n\n"
+
+
+def streamed(*pieces: bytes | threading.Event, cut: bool = False) -> Reply:
+    """A reply of events."""
+    return Reply(headers=(("content-type", "text/event-stream"),), pieces=pieces, cut=cut)
 
 
 def completion(text: str, model: str) -> bytes:
@@ -171,6 +214,9 @@ def _handler_of(cloud: StandInCloud) -> type[BaseHTTPRequestHandler]:
             cloud.requests.append(recorded)
             reply = cloud.reply(recorded)
             time.sleep(reply.delay_s)
+            if reply.pieces:
+                self._tell(reply)
+                return
             payload = reply.body
             if payload is None:
                 model = json.loads(body or b"{}").get("model", "none")
@@ -182,6 +228,21 @@ def _handler_of(cloud: StandInCloud) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(payload[: len(payload) // 2] if reply.cut else payload)
             self.close_connection = reply.cut or self.close_connection
+
+        def _tell(self, reply: Reply) -> None:
+            """Send the pieces, each as a chunk of its own."""
+            self.send_response(reply.status)
+            for name, value in (*reply.headers, ("transfer-encoding", "chunked")):
+                self.send_header(name, value)
+            self.end_headers()
+            for piece in reply.pieces:
+                if isinstance(piece, bytes):
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                else:
+                    piece.wait(GATE_S)
+            if not reply.cut:
+                self.wfile.write(b"0\r\n\r\n")
+            self.close_connection = True
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing: a request line is text of a request."""

@@ -58,6 +58,7 @@ OUTCOMES: Final = frozenset(
     {"ok", "capped", "client_abort", "connection", "garbage", "internal", "not_recorded"}
     | {"no_bound", "no_budget", "over_budget"}
     | {"redirect", "refused", "sdk", "status_4xx", "status_5xx", "switched_off", "timeout"}
+    | {"too_large", "upstream_error"}
 )
 
 _SECONDS: Final = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)

@@ -19,6 +19,7 @@ from audit.errors import AuditError
 from audit.ledger import Ledger
 from proxy.egress.attempt import CloudTier
 from proxy.egress.body import model_for, outgoing
+from proxy.egress.live import CloudStream
 from proxy.egress.mask import Masked, mask
 from proxy.errors import (
     AnswerWithheld,
@@ -414,6 +415,8 @@ class Pipeline:
                 flow.masked,
                 partial(self._parts.inspector.inspect, recognizers=flow.ruling.policy.recognizers),
             )
+            if isinstance(outcome, CloudStream):
+                return Response(decision.decision_id, 200, {}, route, flow.confidence, live=outcome)
             return Response(decision.decision_id, 200, outcome.body, route, flow.confidence)
         except CloudError as error:
             log.warning(

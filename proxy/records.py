@@ -139,7 +139,7 @@ def outcome_record(
         attempt=permit.attempt,
         sent=sent,
         status=outcome.status if outcome else fault.upstream_status if fault else None,
-        error_type=fault.upstream_error if fault else "refused" if refused else None,
+        error_type=_error_type(result),
         model=_answering_model(outcome.model, asked) if outcome else None,
         finish_reason=_finish_reason(outcome.body) if outcome else None,
         provider_request_id=_provider_request_id(result),
@@ -155,6 +155,12 @@ def outcome_record(
         bytes_received=outcome.bytes_received if outcome else 0,
         latency_ms=outcome.elapsed_ms if outcome else 0.0,
     )
+
+
+def _error_type(result: Outcome | CloudError | EgressDenied) -> str | None:
+    if isinstance(result, CloudError):
+        return result.upstream_error
+    return result.cut_by if isinstance(result, Outcome) else "refused"
 
 
 def _cost(outcome: Outcome | None, price: Price | None) -> float | None:

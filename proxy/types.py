@@ -14,7 +14,10 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from proxy.flowing import LiveAnswer
 
 # Read-only JSON, as the strict reader made it.
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
@@ -143,7 +146,6 @@ class Request:
 
     ``derived_from`` is the decision id of the pinned exchange that a stored conversation goes on
     from, if it does.
-
     ``route`` is the API route group (``chat.completions``); ``body`` the whole JSON, read-only.
     """
 
@@ -155,6 +157,7 @@ class Request:
     stream: bool
     received_at: datetime
     derived_from: str | None = None
+    live: bool = False  # its client may be told the answer while it is made
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,6 +481,7 @@ class Outcome:
     payload: bytes | None = field(default=None, repr=False)
     provider_request_id: str | None = field(default=None, repr=False)
     counted: bool = False  # the destination told how many tokens went in and out
+    cut_by: str | None = None  # what ended it when its client had begun to get it
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,3 +497,4 @@ class Response:
     route: Route
     confidence: Confidence | None = None
     pinned: bool = False
+    live: LiveAnswer | None = field(default=None, repr=False)  # in place of body; to be closed

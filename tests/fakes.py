@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from audit.permit import Permit
+from proxy.egress.live import Incoming
 from proxy.errors import CloudError, LocalBackendError
 from proxy.inspection.recognizers import NO_RECOGNIZERS, Recognizers
 from proxy.inspection.surface import surface
@@ -89,6 +90,16 @@ class FakeCloud:
             "choices": [{"index": 0, "message": {"role": "assistant", "content": said}}]
         }
         return Outcome(200, answer, "gpt-4o-mini", 1, 1, len(body), 10, 1.0)
+
+    async def stream(
+        self,
+        body: bytes,
+        destination: Destination,
+        permit: Permit,
+        call: Abroad,
+        incoming: Incoming,
+    ) -> Outcome:
+        return await self.complete(body, destination, permit, call)  # it ignores ``stream``
 
 
 def texts_of(bodies: Sequence[bytes]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -15,7 +16,7 @@ from proxy.api.gate import Ticket
 from proxy.api.headers import answer_headers
 from proxy.api.once import Asked, Once, asked_in, packed, unpacked
 from proxy.api.reply import json_reply
-from proxy.api.stream import KEEP_ALIVE_S, EventStream, end, until_gone
+from proxy.api.stream import KEEP_ALIVE_S, AnswerTimeout, EventStream, end, until_gone
 from proxy.api.wire import parse_request, read_json
 from proxy.canonical import canonical_bytes
 from proxy.errors import ProxyError
@@ -37,13 +38,6 @@ class Answerer(Protocol):
             ProxyError, AuditError: what the client gets as an error.
         """
         ...
-
-
-class AnswerTimeout(ProxyError):
-    """The answer was not there within `request_timeout_s`."""
-
-    code = "request_timeout"
-    http_status = 504
 
 
 class AnswerRoute:
@@ -72,6 +66,10 @@ class AnswerRoute:
         """
         request, expose_route = await self._read(http)
         asked = asked_in(http, request.caller.key_id, request.route, canonical_bytes(request.body))
+        # A kept answer must be whole, and so must one that cannot be told in chunks as they come.
+        flows = request.stream and asked is None and _can_flow(self._route)
+        request = replace(request, live=flows)
+        ends_at = asyncio.get_running_loop().time() + self._settings.request_timeout_s
         answer = asyncio.create_task(self._answer(request, asked))
         try:
             is_there = await _wait(
@@ -84,12 +82,27 @@ class AnswerRoute:
             await end(answer)
             return HttpResponse(status_code=CLIENT_GONE)
         if not is_there:
-            return EventStream(answer, self._teller(request), keep_alive_s=self._keep_alive_s)
+            return self._stream(answer, request, ends_at)
         response = answer.result()
         headers = answer_headers(response, expose_route=expose_route)
         if request.stream and response.http_status == 200:
-            return EventStream(answer, self._teller(request), headers=headers)
+            return self._stream(answer, request, ends_at, headers)
         return json_reply(response.http_status, response.body, headers)
+
+    def _stream(
+        self,
+        answer: asyncio.Task[Response],
+        request: Request,
+        ends_at: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> EventStream:
+        return EventStream(
+            answer,
+            self._teller(request),
+            headers=headers,
+            keep_alive_s=self._keep_alive_s,
+            ends_at=ends_at,
+        )
 
     async def _answer(self, request: Request, asked: Asked | None) -> Response:
         """The answer; one that was given before under its key is the same."""
@@ -122,6 +135,10 @@ class AnswerRoute:
             received_at=datetime.now(UTC),
         )
         return request, ticket.key.expose_route or self._settings.expose_route_headers
+
+
+def _can_flow(route: ApiRoute) -> bool:
+    return route.abroad is not None and route.abroad.is_chunk is not None
 
 
 async def answer_in_time(answerer: Answerer, request: Request, timeout_s: float) -> Response:

@@ -1,23 +1,26 @@
-"""Server-sent events: a whole answer, told the way its route tells it.
+"""Server-sent events: an answer, told the way its route tells it.
 
-The proxy holds the answer back until it is whole (a draft must be scored before it may be shown),
-so the chunks come close together. Until then comments keep the connection alive, which fixes the
-status at 200: an error after that is an error event. It must never leave an answer half told
-without an error event or a cut connection.
+A whole answer (a draft must be scored before it may be shown) is told at once; one of the cloud
+that flows is told as it comes. Wherever nothing comes, comments keep the connection alive. The
+first fixes the status at 200: an error after that is an error event. It must never leave an answer
+half told without an error event or a cut connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Final
 
 import structlog
 from starlette.responses import Response as HttpResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from audit.errors import AuditError
 from proxy.api.reply import fault_body
-from proxy.routes.sse import event
+from proxy.errors import ProxyError
+from proxy.flowing import LiveAnswer
+from proxy.routes.sse import DONE, event
 from proxy.types import JSONObject, Response
 
 log = structlog.get_logger()
@@ -34,11 +37,28 @@ async def until_gone(receive: Receive) -> None:
 
 
 async def end(answer: asyncio.Task[Response]) -> None:
-    """End a task and wait until it has cleaned up; its fault, if any, is of no use to anyone."""
+    """End an answer and wait until it has cleaned up; its fault, if any, is of no use to anyone."""
     answer.cancel()
-    await asyncio.wait({answer})
-    if not answer.cancelled():
-        answer.exception()
+    try:
+        await asyncio.wait({answer})
+    finally:
+        _close(answer)
+
+
+def _close(answer: asyncio.Task[Response]) -> None:
+    """Close an answer that flows; nobody is there for it any more."""
+    if not answer.done() or answer.cancelled() or answer.exception() is not None:
+        return
+    live = answer.result().live
+    if live is not None:
+        live.close()
+
+
+class AnswerTimeout(ProxyError):
+    """The answer was not there within `request_timeout_s`."""
+
+    code = "request_timeout"
+    http_status = 504
 
 
 class EventStream(HttpResponse):
@@ -56,8 +76,11 @@ class EventStream(HttpResponse):
         *,
         headers: Mapping[str, str] | None = None,
         keep_alive_s: float = KEEP_ALIVE_S,
+        ends_at: float | None = None,
     ) -> None:
+        """``ends_at``: when an answer that flows has taken too long, in the loop's time."""
         super().__init__(None, 200, headers)
+        self._ends_at = ends_at
         del self.headers["content-length"]
         self._answer = answer
         self._tell_answer = tell
@@ -78,10 +101,61 @@ class EventStream(HttpResponse):
                 )
                 if gone.done():
                     return
-            await self._tell(gone, send)
+            live = self._live()
+            if live is None:
+                await self._tell(gone, send)
+            else:
+                await self._pass_on(live, gone, send)
         finally:
             gone.cancel()
             await end(self._answer)
+
+    def _live(self) -> LiveAnswer | None:
+        return None if self._answer.exception() is not None else self._answer.result().live
+
+    async def _pass_on(self, live: LiveAnswer, gone: asyncio.Future[None], send: Send) -> None:
+        """Tell an answer that flows; a client that does not read holds it back."""
+        await send(_piece(_decision(self._answer.result())))
+        chunks = aiter(live)
+        try:
+            while (chunk := await self._next(chunks, gone, send)) is not None:
+                await send(_piece(event(chunk)))
+            last = DONE
+        except _Gone:
+            return
+        except (ProxyError, AuditError) as fault:
+            live.close(late=isinstance(fault, AnswerTimeout))
+            log.warning("stream_failed", error=type(fault).__name__)
+            last = event(fault_body(fault)[1])
+        await send(_piece(last, more=False))
+
+    async def _next(
+        self, chunks: AsyncIterator[JSONObject], gone: asyncio.Future[None], send: Send
+    ) -> JSONObject | None:
+        """The next chunk; None at the end. Comments keep the connection alive meanwhile.
+
+        Raises:
+            _Gone: the client has left.
+            AnswerTimeout: the answer has taken too long.
+        """
+        coming = asyncio.ensure_future(anext(chunks, None))
+        loop = asyncio.get_running_loop()
+        awaited: set[asyncio.Future[Any]] = {coming, gone}
+        try:
+            while True:
+                left_s = self._keep_alive_s
+                if self._ends_at is not None:
+                    left_s = min(left_s, self._ends_at - loop.time())
+                if left_s <= 0:
+                    raise AnswerTimeout("The answer took too long.")
+                await asyncio.wait(awaited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    raise _Gone
+                if coming.done():
+                    return coming.result()
+                await send(_piece(KEEP_ALIVE))
+        finally:
+            coming.cancel()
 
     async def _tell(self, gone: asyncio.Future[None], send: Send) -> None:
         batch = b""
@@ -102,8 +176,20 @@ class EventStream(HttpResponse):
             yield event(fault_body(fault)[1])
             return
         response = self._answer.result()
-        yield b": decision " + response.decision_id.encode() + b"\n\n"
+        yield _decision(response)
         if response.http_status != 200:
             yield event(response.body)
             return
         yield from self._tell_answer(response.body)
+
+
+class _Gone(Exception):
+    """The client has left."""
+
+
+def _piece(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+def _decision(response: Response) -> bytes:
+    return b": decision " + response.decision_id.encode() + b"\n\n"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
@@ -18,9 +19,10 @@ from audit.ledger import Ledger
 from audit.permit import Permit
 from audit.record import IntentRecord
 from proxy.egress.answers import Look, made_whole
-from proxy.egress.body import build_body, model_for, num_cleared
-from proxy.egress.cloud import CloudBackend
+from proxy.egress.body import build_body, live_fields, model_for, num_cleared
+from proxy.egress.cloud import CloudBackend, broken
 from proxy.egress.limit import AttemptLimit
+from proxy.egress.live import CloudStream, Departure, Incoming
 from proxy.egress.mask import Masked
 from proxy.egress.spending import Plan, Spending
 from proxy.egress.transport import origin_of
@@ -58,6 +60,12 @@ class _Errand:
     team: str
     plan: Plan
     keeps: bool
+    incoming: Incoming | None
+
+    @property
+    def flows(self) -> bool:
+        """Whether the client has begun to get the answer."""
+        return self.incoming is not None and self.incoming.begun.is_set()
 
 
 class CloudTier:
@@ -100,7 +108,7 @@ class CloudTier:
     def _plan(
         self, request: Request, destination: Destination, masked: Masked | None
     ) -> Plan | None:
-        call = ROUTES[request.route].abroad
+        call = _call_of(request)
         if call is None:
             return None
         is_masked = masked is not None and masked.inspection is not None
@@ -115,7 +123,7 @@ class CloudTier:
         destination: Destination,
         masked: Masked | None = None,
         look: Look | None = None,
-    ) -> Outcome:
+    ) -> Outcome | CloudStream:
         """Send ``request`` to ``destination``, once.
 
         Args:
@@ -127,7 +135,7 @@ class CloudTier:
             look: inspects the answer, where the decision asks for that.
 
         Returns:
-            The outcome; the values of a masked request are back in its body.
+            The outcome, with the values of a masked request in its body; or an answer that flows.
 
         Raises:
             EgressDenied: the decision does not let it leave there, or the body is not cleared.
@@ -136,20 +144,20 @@ class CloudTier:
             AnswerWithheld: the answer is not given out.
         """
         _check(decision, destination, masked, look)
-        call = ROUTES[request.route].abroad
+        flows = _flows(request, decision)
+        call = _call_of(replace(request, live=flows))
         if call is None:
             raise EgressDenied("this route never leaves")
         model = model_for(request.model, destination)
         plan = self._plan(request, destination, masked)
         if plan is None:
             raise CloudError("Its cost has no bound.", error_type="no_bound", sent="no")
-        forced = {**call.forced, **dict(plan.forced)}
+        sent = (request.body, inspection)
         if masked is not None and masked.inspection is not None:
-            body = build_body(masked.body, model, masked.inspection, forced)
-        else:
-            body = build_body(request.body, model, inspection, forced)
-        counts = masked.counts if masked else ()
-        intent = intent_record(decision, destination, model, num_cleared(body), counts)
+            sent = (masked.body, masked.inspection)
+        body = build_body(sent[0], model, sent[1], {**call.forced, **dict(plan.forced)})
+        told = (num_cleared(body), masked.counts if masked else ())
+        intent = intent_record(decision, destination, model, *told)
         if not self._limit.take():
             self._metrics.failed(destination.id, "capped")
             raise CloudError("The cloud attempts are used up.", error_type="capped", sent="no")
@@ -164,6 +172,7 @@ class CloudTier:
             team=request.caller.team,
             plan=plan,
             keeps=decision.keep_answer and request.route == CHAT.name,
+            incoming=Incoming(call, request.body, masked) if flows else None,
         )
         return await self._carried(errand)
 
@@ -172,19 +181,29 @@ class CloudTier:
         if self._running:
             await asyncio.wait(self._running)
 
-    async def _carried(self, errand: _Errand) -> Outcome:
+    async def _carried(self, errand: _Errand) -> Outcome | CloudStream:
         """What comes of ``errand``, in a task of its own; it is told when the client has left."""
-        gone = asyncio.Event()
+        gone, incoming = Departure(), errand.incoming
         task = asyncio.create_task(self._attempt(errand, gone))
         self._running.add(task)
         task.add_done_callback(self._finished)
+        waits: set[asyncio.Future[Any]] = {task}
+        if incoming is not None:
+            task.add_done_callback(lambda done: incoming.pipe.close(_fault_of(done)))
+            waits.add(asyncio.ensure_future(incoming.begun.wait()))
         try:
-            return await asyncio.shield(task)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             gone.set()
             raise
+        finally:
+            for other in waits - {task}:
+                other.cancel()
+        if incoming is not None and errand.flows:
+            return CloudStream(incoming.pipe, gone)
+        return task.result()
 
-    async def _attempt(self, errand: _Errand, gone: asyncio.Event) -> Outcome:
+    async def _attempt(self, errand: _Errand, gone: Departure) -> Outcome:
         destination, intent, spending = errand.destination, errand.intent, self._spending
         price = spending.prices.find(destination.id, intent.model)
         origin = origin_of(destination.base_url)
@@ -201,12 +220,12 @@ class CloudTier:
             raise
         result = await self._send(errand, permit, gone)
         await spending.settle(taken, result, price)
-        if isinstance(result, Outcome):
+        if isinstance(result, Outcome) and not errand.flows:
             result = await made_whole(result, errand.route, errand.inspected, errand.masked)
         record = outcome_record(permit, result, intent.model, price)
         self._metrics.attempted(destination.id, record)
         try:
-            answer = result.payload if isinstance(result, Outcome) else None
+            answer = result.payload if isinstance(result, Outcome) else _rest_of(errand)
             keep = errand.keeps and not _is_found_fault_with(result)
             await self._ledger.outcome(record, answer, keep=keep)
         except AuditError:
@@ -215,19 +234,24 @@ class CloudTier:
             log.error("outcome_not_recorded", decision_id=permit.decision_id)
         if not isinstance(result, Outcome):
             raise result
+        if result.cut_by is not None:
+            raise broken(result.cut_by, result.status)
         if result.scanned is not None and result.scanned.withheld:
             raise AnswerWithheld
         return result
 
     async def _send(
-        self, errand: _Errand, permit: Permit, gone: asyncio.Event
+        self, errand: _Errand, permit: Permit, gone: Departure
     ) -> Outcome | CloudError | EgressDenied:
         if gone.is_set():
             return CloudError("The client is gone.", error_type="client_abort", sent="no")
         if not self._switched_on():
             return CloudError("Egress is switched off.", error_type="switched_off", sent="no")
+        where, incoming = (errand.body, errand.destination, permit, errand.call), errand.incoming
         send = asyncio.ensure_future(
-            self._backend.complete(errand.body, errand.destination, permit, errand.call)
+            self._backend.complete(*where)
+            if incoming is None
+            else self._backend.stream(*where, incoming)
         )
         leave = asyncio.ensure_future(gone.wait())
         await asyncio.wait({send, leave}, return_when=asyncio.FIRST_COMPLETED)
@@ -235,16 +259,19 @@ class CloudTier:
         if not send.done():
             send.cancel()
             await asyncio.wait({send})
-        if send.cancelled():
-            return CloudError("The client is gone.", error_type="client_abort")
-        fault = send.exception()
-        if fault is None:
+        fault = None if send.cancelled() else send.exception()
+        if fault is None and not send.cancelled():
             return send.result()
         if isinstance(fault, CloudError | EgressDenied):
             return fault
-        # Our own bug, but the intent is on the record and must be closed.
-        log.error("attempt_failed", decision_id=permit.decision_id, error=fault)
-        return CloudError("The cloud model could not be used.", error_type="internal")
+        if fault is not None:
+            # Our own bug, but the intent is on the record and must be closed.
+            log.error("attempt_failed", decision_id=permit.decision_id, error=fault)
+        error_type = "internal" if fault is not None else gone.error_type
+        if incoming is not None and errand.flows:
+            return incoming.outcome(len(errand.body), error_type)
+        said = "could not be used" if fault is not None else "was not waited for"
+        return CloudError(f"The cloud model {said}.", error_type=error_type)
 
     def _finished(self, task: asyncio.Task[Outcome]) -> None:
         self._running.discard(task)
@@ -268,3 +295,29 @@ def _check(
         raise EgressDenied("the decision lets this request leave only masked")
     if decision.scan is not None and look is None:
         raise EgressDenied("the decision wants the answer inspected")
+
+
+def _flows(request: Request, decision: Decision) -> bool:
+    """Whether the answer may be told while it comes: nobody needs it whole."""
+    call = ROUTES[request.route].abroad
+    can = call is not None and call.is_chunk is not None
+    return request.live and can and decision.scan is None and not decision.keep_answer
+
+
+def _call_of(request: Request) -> Abroad | None:
+    """What a destination is asked for ``request``; None: it never leaves."""
+    call = ROUTES[request.route].abroad
+    if call is None or call.is_chunk is None or not request.live:
+        return call
+    return replace(call, forced={**call.forced, **live_fields(request.body)})
+
+
+def _rest_of(errand: _Errand) -> bytes | None:
+    """What came of an answer before it proved to be none; None: nothing."""
+    return (errand.incoming.payload or None) if errand.incoming is not None else None
+
+
+def _fault_of(task: asyncio.Task[Outcome]) -> BaseException | None:
+    """What a task that is done ended in."""
+    gone = CloudError("The cloud model was not waited for.", error_type="client_abort")
+    return gone if task.cancelled() else task.exception()

@@ -17,7 +17,7 @@ from proxy.inspection.structural import is_structural, is_structural_number, num
 from proxy.types import JSON, Destination, Inspection, JSONObject
 
 #: What the cloud does not need for an answer does not leave: who asked, bookkeeping, and storage at
-#: the provider. ``stream`` goes too: the proxy streams to the client itself.
+#: the provider. ``stream`` goes too: how the answer comes is the proxy's to say (`live_fields`).
 DROPPED: Final = frozenset(
     {
         "stream",
@@ -39,13 +39,21 @@ def outgoing(body: JSONObject, model: str) -> JSONObject:
     return {**kept, "model": model}
 
 
+def live_fields(body: JSONObject) -> dict[str, JSON]:
+    """What asks for the answer to a client's ``body`` while it is made, with its tokens counted."""
+    options = body.get("stream_options")
+    hides = options.get("include_obfuscation") if isinstance(options, Mapping) else None
+    asked: JSONObject = {"include_obfuscation": hides} if isinstance(hides, bool) else {}
+    return {"stream": True, "stream_options": {"include_usage": True, **asked}}
+
+
 def model_for(asked: str, destination: Destination) -> str:
     """The model that ``destination`` is asked for: the client's choice, if it has it."""
     return asked if asked in destination.models else destination.models[0]
 
 
 def build_body(
-    body: JSONObject, model: str, inspection: Inspection, forced: Mapping[str, int] | None = None
+    body: JSONObject, model: str, inspection: Inspection, forced: JSONObject | None = None
 ) -> bytes:
     """Canonical bytes for the destination's ``model``.
 
@@ -53,7 +61,7 @@ def build_body(
         body: the client's request, or what masking made of it.
         model: the model to ask for; from policy, never from the client.
         inspection: the inspection of this very ``body``.
-        forced: what its route, or a budget, says in any case.
+        forced: what its route, a budget, or the way the answer comes says in any case.
 
     Raises:
         EgressDenied: a string or long number of the result was not inspected.

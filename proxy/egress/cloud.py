@@ -14,13 +14,16 @@ import openai
 
 from audit.permit import Permit
 from proxy.canonical import parse_object
-from proxy.egress.transport import Attempt, Door
+from proxy.egress.events import BrokenStream, EventReader
+from proxy.egress.live import Incoming
+from proxy.egress.transport import Attempt, Door, ResponseTooLarge
+from proxy.egress.usage import usage_of
 from proxy.errors import CloudError, EgressDenied, RequestError
 from proxy.routes.route import Abroad
-from proxy.types import JSON, Destination, Outcome
+from proxy.types import Destination, Outcome
 
-#: More tokens than any answer has; a destination may write any number.
-_MAX_TOKENS: Final = 2**24
+#: What an answer that comes as events says of itself.
+_EVENTS: Final = "text/event-stream"
 
 
 class CloudBackend(Protocol):
@@ -37,6 +40,21 @@ class CloudBackend(Protocol):
         """
         ...
 
+    async def stream(
+        self,
+        body: bytes,
+        destination: Destination,
+        permit: Permit,
+        call: Abroad,
+        incoming: Incoming,
+    ) -> Outcome:
+        """Send ``body`` as `complete` does; an answer of events goes to ``incoming`` as it comes.
+
+        What breaks off once ``incoming`` has begun is an outcome that says so (``cut_by``). A
+        destination that answers in one piece all the same is taken as `complete` takes it.
+        """
+        ...
+
 
 class OpenAICloud:
     """The `CloudBackend` for every OpenAI-compatible destination."""
@@ -50,28 +68,45 @@ class OpenAICloud:
         self, body: bytes, destination: Destination, permit: Permit, call: Abroad
     ) -> Outcome:
         """Send ``body`` to ``destination`` under ``permit``; see `CloudBackend`."""
+        return await self._complete(body, destination, Attempt(permit), call, None)
+
+    async def stream(
+        self,
+        body: bytes,
+        destination: Destination,
+        permit: Permit,
+        call: Abroad,
+        incoming: Incoming,
+    ) -> Outcome:
+        """Send ``body`` and pass the answer on as it comes; see `CloudBackend`."""
+        return await self._complete(body, destination, Attempt(permit), call, incoming)
+
+    async def _complete(
+        self,
+        body: bytes,
+        destination: Destination,
+        attempt: Attempt,
+        call: Abroad,
+        incoming: Incoming | None,
+    ) -> Outcome:
         started = time.perf_counter()
-        attempt = Attempt(permit)
-        result = await self._post(body, destination, attempt, call.path)
+        result = await self._post(body, destination, attempt, call.path, incoming)
         if isinstance(result, CloudError):
             result.provider_request_id = attempt.provider_request_id
         if isinstance(result, CloudError | EgressDenied):
             raise result
+        if isinstance(result, Outcome):
+            return result
         status, payload = result
         try:
             answer = parse_object(payload)
         except RequestError:
             answer = None
         if answer is None or not call.is_answer(answer):
-            fault = CloudError(
-                "The cloud model sent an answer of another form.",
-                error_type="garbage",
-                upstream_status=status,
-                sent="yes",
-            )
+            fault = broken("garbage", status)
             fault.provider_request_id = attempt.provider_request_id
             raise fault
-        tokens_in, tokens_out = _usage(answer.get("usage"))
+        tokens_in, tokens_out = usage_of(answer.get("usage"))
         return Outcome(
             status=status,
             body=answer,
@@ -87,8 +122,13 @@ class OpenAICloud:
         )
 
     async def _post(
-        self, body: bytes, destination: Destination, attempt: Attempt, path: str
-    ) -> tuple[int, bytes] | CloudError | EgressDenied:
+        self,
+        body: bytes,
+        destination: Destination,
+        attempt: Attempt,
+        path: str,
+        incoming: Incoming | None,
+    ) -> tuple[int, bytes] | Outcome | CloudError | EgressDenied:
         """Post through the SDK; a fault comes back as a value, so that it has no context."""
         async with httpx2.AsyncClient(
             transport=self._door.transport(attempt), trust_env=False, follow_redirects=False
@@ -108,8 +148,9 @@ class OpenAICloud:
                     cast_to=httpx2.Response,
                     content=body,
                     options={"headers": {"content-type": "application/json"}},
+                    stream=incoming is not None,
                 )
-                return response.status_code, response.content
+                return await _read(response, attempt, incoming, len(body))
             except openai.APIStatusError as error:
                 return _status_fault(error.status_code)
             except openai.APITimeoutError:
@@ -127,10 +168,75 @@ class OpenAICloud:
                     error_type="connection",
                     sent="unknown" if attempt.wrote else "no",
                 )
+            except httpx2.TransportError as error:  # while the SDK read what an error status says
+                late = isinstance(error, httpx2.TimeoutException)
+                return broken("timeout" if late else "connection", None)
             except openai.OpenAIError:
                 return CloudError(
                     "The cloud model could not be used.", error_type="sdk", sent="unknown"
                 )
+
+
+async def _read(
+    response: httpx2.Response, attempt: Attempt, incoming: Incoming | None, bytes_sent: int
+) -> tuple[int, bytes] | Outcome | CloudError:
+    """The answer in one piece, or what came of passing it on; a fault comes back as a value."""
+    status = response.status_code
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    fault = None
+    try:
+        if incoming is None or kind != _EVENTS:
+            return status, await response.aread()
+        incoming.opened(status, attempt.provider_request_id)
+        await _pass_on(response, incoming)
+    except BrokenStream as error:
+        fault = error.error_type
+    except httpx2.TimeoutException:
+        fault = "timeout"
+    except ResponseTooLarge:
+        fault = "too_large"
+    except httpx2.TransportError:
+        fault = "connection"
+    finally:
+        await response.aclose()
+    if incoming is not None and (fault is None or incoming.begun.is_set()):
+        return incoming.outcome(bytes_sent, fault)
+    return broken(fault or "connection", status)
+
+
+async def _pass_on(response: httpx2.Response, incoming: Incoming) -> None:
+    """Pass the events of ``response`` on, up to the end of the answer.
+
+    Raises:
+        BrokenStream: it cannot be read on, or ended too soon.
+        httpx2.TransportError: the connection broke.
+    """
+    reader = EventReader()
+    async for data in response.aiter_raw():
+        incoming.received(data)
+        for event in reader.feed(data):
+            if await incoming.take(event):
+                await incoming.finish()
+                return
+    if not incoming.is_whole:
+        raise BrokenStream("connection")
+    await incoming.finish()
+
+
+def broken(error_type: str, status: int | None) -> CloudError:
+    """An answer that had begun, and is none."""
+    said = {
+        "garbage": "The cloud model sent an answer of another form.",
+        "timeout": "The cloud model did not answer in time.",
+        "upstream_error": "The cloud model told of an error in its answer.",
+    }
+    return CloudError(
+        said.get(error_type, "The cloud model's answer broke off."),
+        error_type=error_type,
+        upstream_status=status,
+        sent="yes",
+        http_status=504 if error_type == "timeout" else None,
+    )
 
 
 def _status_fault(status: int) -> CloudError:
@@ -147,20 +253,3 @@ def _status_fault(status: int) -> CloudError:
         upstream_status=status,
         sent="yes",
     )
-
-
-def _usage(usage: JSON) -> tuple[int | None, int | None]:
-    """Tokens in and out; None: not told. An embedding has none out, and says so in the total."""
-    tokens_in = _count(usage, "prompt_tokens", "input_tokens")
-    tokens_out = _count(usage, "completion_tokens", "output_tokens")
-    if tokens_out is None and tokens_in is not None:
-        total = _count(usage, "total_tokens")
-        tokens_out = total - tokens_in if total is not None and total >= tokens_in else None
-    return tokens_in, tokens_out
-
-
-def _count(usage: JSON, *names: str) -> int | None:
-    """A count by the first of its ``names`` that is there; the routes do not agree on one."""
-    found = [usage.get(name) for name in names] if isinstance(usage, dict) else []
-    numbers = (value for value in found if isinstance(value, int) and not isinstance(value, bool))
-    return next((value for value in numbers if 0 <= value <= _MAX_TOKENS), None)

@@ -5,7 +5,7 @@ Source: platform.openai.com/docs/api-reference/chat/create.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from proxy.routes.chat_events import events
@@ -17,6 +17,7 @@ from proxy.routes.fields import (
     DECODING,
     DECODING_RANGES,
     INTEGER,
+    MAX_CHOICES,
     OBJECT,
     OBJECTS,
     STRING,
@@ -108,6 +109,23 @@ def is_completion(answer: JSONObject) -> bool:
             isinstance(choice, dict) and isinstance(choice.get("message"), dict)
             for choice in choices
         )
+    )
+
+
+def is_chunk(event: JSONObject) -> bool:
+    """Whether ``event`` is a chunk of a streamed chat completion."""
+    return is_list_of_choices(event, lambda choice: isinstance(choice.get("delta"), dict))
+
+
+def is_list_of_choices(event: JSONObject, says: Callable[[JSONObject], bool]) -> bool:
+    """Whether ``event`` holds choices, or none, each with an index and what it ``says``."""
+    choices = event.get("choices")
+    return isinstance(choices, list) and all(
+        isinstance(choice, dict)
+        and INTEGER.holds(choice.get("index"))
+        and 0 <= choice["index"] < MAX_CHOICES
+        and says(choice)
+        for choice in choices
     )
 
 
@@ -211,7 +229,10 @@ CHAT: Final = ApiRoute(
     ),
     at_home=AtHome("/chat/completions", ask, read, answer),
     abroad=Abroad(
-        "/chat/completions", is_completion, limits=("max_completion_tokens", "max_tokens")
+        "/chat/completions",
+        is_completion,
+        limits=("max_completion_tokens", "max_tokens"),
+        is_chunk=is_chunk,
     ),
     texts=texts,
     tell=events,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from proxy.routes.chat import BOOKKEEPING, check_stream_options, choices_of
+from proxy.routes.chat import BOOKKEEPING, check_stream_options, choices_of, is_list_of_choices
 from proxy.routes.chat_events import pieces, wants_usage
 from proxy.routes.fields import (
     BOOLEAN,
@@ -62,6 +62,11 @@ def is_completion(answer: JSONObject) -> bool:
         and bool(choices)
         and all(isinstance(one, dict) and isinstance(one.get("text"), str) for one in choices)
     )
+
+
+def is_chunk(event: JSONObject) -> bool:
+    """Whether ``event`` is a chunk of a streamed completion."""
+    return is_list_of_choices(event, lambda choice: isinstance(choice.get("text"), str))
 
 
 def texts(answer: JSONObject) -> tuple[str, ...]:
@@ -136,7 +141,13 @@ COMPLETIONS: Final = ApiRoute(
     check=check,
     takes=Takes({"prompt": TEXTS.schema}, PARAMETERS, RANGES),
     at_home=AtHome("/completions", ask, read, answer),
-    abroad=Abroad("/completions", is_completion, limits=("max_tokens",), usual_limit=16),
+    abroad=Abroad(
+        "/completions",
+        is_completion,
+        limits=("max_tokens",),
+        usual_limit=16,
+        is_chunk=is_chunk,
+    ),
     texts=texts,
     tell=events,
 )

@@ -55,13 +55,15 @@ class Abroad:
     ``forced`` stands in every outgoing body, whatever the client sent. ``limits`` are the fields
     that bound the tokens of an answer, the one to set first; none: it has no tokens out.
     ``usual_limit`` is what holds where a client sets none; None: whatever the model can write.
+    ``is_chunk`` tells an event of an answer that comes as it is made; None: none comes so.
     """
 
     path: str
     is_answer: Callable[[JSONObject], bool]
-    forced: Mapping[str, bool] = field(default_factory=dict)
+    forced: JSONObject = field(default_factory=dict)
     limits: tuple[str, ...] = ()
     usual_limit: int | None = None
+    is_chunk: Callable[[JSONObject], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

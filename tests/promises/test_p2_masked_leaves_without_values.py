@@ -17,7 +17,16 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
-from demo.stand_in_cloud import Recorded, Reply, StandInCloud, completion, response
+from demo.stand_in_cloud import (
+    END,
+    Recorded,
+    Reply,
+    StandInCloud,
+    chunk,
+    completion,
+    response,
+    streamed,
+)
 from tests.harness import RunningProxy, free_port, running_proxy, write_policy
 
 IBAN = "GB82 WEST 1234 5698 7654 32"
@@ -116,6 +125,32 @@ def test_values_stay_and_come_back(masking: RunningProxy, echoing: StandInCloud)
     assert intent["masked"] == {
         "EMAIL_ADDRESS": 1, "IBAN_CODE": 1, "PERSON": 1, "PHONE_NUMBER": 1,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_values_come_back_in_a_stream_that_cuts_them(
+    size: int, masking: RunningProxy, cloud: StandInCloud
+) -> None:
+    def cut(asked: Recorded) -> Reply:
+        said = json.loads(asked.body)["messages"][-1]["content"]
+        pieces = [said[start : start + size] for start in range(0, len(said), size)]
+        return streamed(*(chunk({"content": one}) for one in pieces), chunk({}, "stop"), END)
+
+    cloud.reply = cut
+    chunks = list(
+        masking.client.chat.completions.create(
+            model="ringfence",
+            messages=[{"role": "user", "content": TEXT}],
+            stream=True,
+            max_tokens=8,
+        )
+    )
+    said = [one.choices[0].delta.content or "" for one in chunks]
+    assert "".join(said) == TEXT
+    assert (len(said) > 2) == (size < 1000)
+    assert all(value not in one for one in said for value in ("<PERSON", "IBAN_CODE"))
+    assert nothing_of_it_arrived(cloud)
+    assert masking.records_once("egress.outcome", 1)[-1]["restored"] == len(VALUES) + 1
 
 
 def test_values_come_back_in_a_stream(masking: RunningProxy, echoing: StandInCloud) -> None:

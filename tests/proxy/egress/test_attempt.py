@@ -74,9 +74,11 @@ class Stage:
     ) -> Outcome:
         body = body or a_body()
         decision = a_decision(action, destinations=(self.destination,))
-        return await self.tier.escalate(
+        outcome = await self.tier.escalate(
             a_request(body), inspected(body), decision, self.destination, masked
         )
+        assert isinstance(outcome, Outcome)
+        return outcome
 
     def kinds(self) -> list[tuple[object, object, object]]:
         return [

@@ -41,9 +41,11 @@ async def ask(stage: Stage, decision: Decision, route: str = "chat.completions")
     async def look(said: JSONObject) -> Inspection:
         return inspect(said)
 
-    return await stage.tier.escalate(
+    outcome = await stage.tier.escalate(
         request, inspected(body), decision, stage.destination, None, look
     )
+    assert isinstance(outcome, Outcome)
+    return outcome
 
 
 def kept(stage: Stage) -> object:
@@ -84,6 +86,7 @@ async def test_the_answer_to_a_masked_request_is_kept_masked(
         capturing.destination,
         replace(done, inspection=inspected(done.body)),
     )
+    assert isinstance(outcome, Outcome)
     assert b"Jane Doe" in json.dumps(outcome.body).encode()  # the client has it back
     answer = opened(capturing, tmp_path / "private.pem")
     assert (b"Jane" in answer, b"is in." in answer) == (False, True)

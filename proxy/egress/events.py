@@ -1,0 +1,84 @@
+"""Server-sent events of a destination, read while they come, and never more than fits.
+
+A destination may write anything: a line without an end, an event without an end, one byte at a
+time. What is kept is bounded, and each byte is looked at once.
+
+Source: WHATWG HTML, section 9.2.6, "Interpreting an event stream".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+#: The longest event, and the longest line of one, in bytes. A chunk of an answer has a few hundred.
+MAX_EVENT_BYTES: Final = 2**20
+
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class BrokenStream(Exception):
+    """A stream that cannot be read on.
+
+    Attributes:
+        error_type: why, as a word for the record; nothing of what came.
+    """
+
+    def __init__(self, error_type: str) -> None:
+        super().__init__(error_type)
+        self.error_type = error_type
+
+
+class EventReader:
+    """Tells the ``data`` of each event of one stream; all other fields say nothing here."""
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._most = max_event_bytes
+        self._line = bytearray()  # what has come of the line that is not at its end
+        self._data: list[bytes] = []
+        self._num_data_bytes = 0
+        self._is_first = True
+        self._after_return = False  # a line ended in a return: a line feed may belong to it
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The events that end in ``data``.
+
+        Raises:
+            BrokenStream: ``too_large``.
+        """
+        if self._after_return and data:
+            data = data.removeprefix(b"\n")
+            self._after_return = False
+        start = 0
+        for end in _LINE_END.finditer(data):
+            line = self._whole(data[start : end.start()])
+            start = end.end()
+            self._after_return = end.group() == b"\r" and start == len(data)
+            yield from self._take(line)
+        self._line += data[start:]
+        if len(self._line) > self._most:
+            raise BrokenStream("too_large")
+
+    def _whole(self, rest: bytes) -> bytes:
+        """The line that ``rest`` ends."""
+        line = bytes(self._line) + rest
+        self._line.clear()
+        if self._is_first:
+            self._is_first = False
+            line = line.removeprefix(_BOM)
+        return line
+
+    def _take(self, line: bytes) -> Iterator[bytes]:
+        if not line:
+            told, self._data, self._num_data_bytes = self._data, [], 0
+            if told:
+                yield b"\n".join(told)
+            return
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._data.append(value.removeprefix(b" "))
+            self._num_data_bytes += len(line)
+            if self._num_data_bytes > self._most:
+                raise BrokenStream("too_large")
