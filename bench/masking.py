@@ -1,7 +1,7 @@
 """What putting values back costs a stream: `python -m bench.masking`.
 
-Measures the restorer alone, chunk by chunk, on answers of a stand-in that speaks of people by their
-placeholders.
+Measures the restorer alone, chunk by chunk, and all that is done to a chunk of a chat that flows,
+on answers of a stand-in that speaks of people by their placeholders.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from proxy.egress.chunks import ChunkRestorer
 from proxy.egress.placeholders import Vault
 from proxy.egress.restore import Restorer
 
@@ -33,12 +34,17 @@ def main() -> None:
         f"Write to {tokens[number % NUM_VALUES]} about <b>order {number}</b>. "
         for number in range(NUM_SENTENCES)
     )
-    texts = {"prose": prose, "arguments": json.dumps({"text": json.dumps({"inner": prose})})}
+    arguments = json.dumps({"text": json.dumps({"inner": prose})})
+    works: dict[str, tuple[str, Callable[[], Callable[[str], object]]]] = {
+        "prose": (prose, lambda: Restorer(vault).feed),
+        "arguments": (arguments, lambda: Restorer(vault).feed),
+        "prose in a chat": (prose, lambda: _chat(vault)),
+    }
     print("| text | chunk (characters) | chunks | median (µs) | p99 (µs) | worst (µs) |")
     print("|---|---|---|---|---|---|")
-    for name, text in texts.items():
+    for name, (text, begin) in works.items():
         for size in CHUNK_CHARS:
-            times = sorted(_times(vault, text, size))
+            times = sorted(_times(begin(), text, size))
             p99 = times[int(len(times) * 0.99)]
             middle = statistics.median(times)
             print(
@@ -46,12 +52,19 @@ def main() -> None:
             )
 
 
-def _times(vault: Vault, text: str, size: int) -> Iterator[float]:
+def _chat(vault: Vault) -> Callable[[str], object]:
+    """What is done to a chunk that adds a piece to the content of a chat."""
+    restorer = ChunkRestorer(vault)
+    return lambda piece: list(
+        restorer.choices([{"index": 0, "delta": {"content": piece}, "finish_reason": None}])
+    )
+
+
+def _times(work: Callable[[str], object], text: str, size: int) -> Iterator[float]:
     """Microseconds of processor time for each chunk: what others run meanwhile is not ours."""
-    restorer = Restorer(vault)
     for start in range(0, len(text), size):
         began = time.thread_time()
-        restorer.feed(text[start : start + size])
+        work(text[start : start + size])
         yield (time.thread_time() - began) * 1e6
 
 
