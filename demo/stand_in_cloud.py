@@ -136,6 +136,10 @@ def answer_to(path: str, model: str) -> bytes:
     if path.endswith("/embeddings"):
         vector = {"object": "embedding", "index": 0, "embedding": [0.6, 0.8]}
         return json.dumps({**head, "object": "list", "data": [vector]}).encode()
+    if path.endswith(("/transcriptions", "/translations")):
+        return json.dumps({"text": ANSWER}).encode()
+    if path.endswith(("/edits", "/variations")):
+        return json.dumps({"created": int(time.time()), "data": [{"b64_json": ""}]}).encode()
     if path.endswith("/chat/completions"):
         return completion(ANSWER, model)
     if path.endswith("/responses"):
@@ -219,7 +223,8 @@ def _handler_of(cloud: StandInCloud) -> type[BaseHTTPRequestHandler]:
                 return
             payload = reply.body
             if payload is None:
-                model = json.loads(body or b"{}").get("model", "none")
+                is_form = self.headers.get("content-type", "").startswith("multipart/")
+                model = "none" if is_form else json.loads(body or b"{}").get("model", "none")
                 payload = answer_to(self.path, model)
             self.send_response(reply.status)
             for name, value in reply.headers:

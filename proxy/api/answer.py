@@ -15,9 +15,9 @@ from starlette.types import Receive
 from proxy.api.gate import Ticket
 from proxy.api.headers import answer_headers
 from proxy.api.once import Asked, Once, asked_in, packed, unpacked
-from proxy.api.reply import json_reply
+from proxy.api.reply import json_reply, text_reply
 from proxy.api.stream import KEEP_ALIVE_S, AnswerTimeout, EventStream, end, until_gone
-from proxy.api.wire import parse_request, read_json
+from proxy.api.wire import parse_request, read_form_body, read_json
 from proxy.canonical import canonical_bytes
 from proxy.errors import ProxyError
 from proxy.routes.route import ApiRoute
@@ -26,6 +26,8 @@ from proxy.types import JSONObject, Request, Response
 
 #: nginx's status for a client that left; nobody receives it, the log shows it.
 CLIENT_GONE: Final = 499
+#: Forms of a route that are read at once; each stands in memory a few times over meanwhile.
+MAX_FORMS: Final = 2
 
 
 class Answerer(Protocol):
@@ -57,6 +59,7 @@ class AnswerRoute:
         self._settings = settings
         self._once = once
         self._keep_alive_s = keep_alive_s
+        self._reading = asyncio.Semaphore(MAX_FORMS)
 
     async def __call__(self, http: HttpRequest) -> HttpResponse:
         """Answer one request.
@@ -65,7 +68,9 @@ class AnswerRoute:
             ProxyError, AuditError: mapped by the handlers of `proxy.api.app`.
         """
         request, expose_route = await self._read(http)
-        asked = asked_in(http, request.caller.key_id, request.route, canonical_bytes(request.body))
+        asked = asked_in(
+            http, request.caller.key_id, request.route, lambda: canonical_bytes(request.body)
+        )
         # A kept answer must be whole, and so must one that cannot be told in chunks as they come.
         flows = request.stream and asked is None and _can_flow(self._route)
         request = replace(request, live=flows)
@@ -87,6 +92,9 @@ class AnswerRoute:
         headers = answer_headers(response, expose_route=expose_route)
         if request.stream and response.http_status == 200:
             return self._stream(answer, request, ends_at, headers)
+        plain = self._route.plain(request.body, response.body)
+        if plain is not None and response.http_status == 200:
+            return text_reply(plain, headers)
         return json_reply(response.http_status, response.body, headers)
 
     def _stream(
@@ -126,7 +134,7 @@ class AnswerRoute:
         ticket: Ticket = http.scope["state"]["ticket"]
         if ticket.key is None:
             raise ProxyError("The gate let a request in without a caller.")
-        body = read_json(await http.body(), max_depth=self._settings.max_json_depth)
+        body = await self._body(http)
         request = parse_request(
             self._route,
             body,
@@ -135,6 +143,14 @@ class AnswerRoute:
             received_at=datetime.now(UTC),
         )
         return request, ticket.key.expose_route or self._settings.expose_route_headers
+
+    async def _body(self, http: HttpRequest) -> JSONObject:
+        raw, form = await http.body(), self._route.form
+        if form is None:
+            return read_json(raw, max_depth=self._settings.max_json_depth)
+        (kind,) = http.headers.getlist("content-type")
+        async with self._reading:
+            return await asyncio.to_thread(read_form_body, raw, kind.encode("latin-1"), form)
 
 
 def _can_flow(route: ApiRoute) -> bool:

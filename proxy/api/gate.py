@@ -45,6 +45,8 @@ MAX_CONCURRENT: Final = 512
 #: Bodies in memory, all requests together: many large ones must not end the process.
 MAX_BUFFERED_BYTES: Final = 256 * 2**20
 BODY_TIMEOUT_S: Final = 60.0
+#: A form of sound or pictures: OpenAI's limit on a recording (docs/guides/speech-to-text).
+MAX_MEDIA_BYTES: Final = 25 * 2**20
 #: What the form around a file may take.
 FORM_BYTES: Final = 64 * 1024
 #: What watches the proxy: quiet in the log while well, and let in when there is no room.
@@ -59,6 +61,12 @@ class Body(enum.Enum):
     NONE = "none"
     JSON = "json"
     FORM = "form"  # a file in a form
+    MEDIA = "media"  # sound or pictures in a form
+
+    @property
+    def is_form(self) -> bool:
+        """Whether it is a form."""
+        return self in (Body.FORM, Body.MEDIA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ DOORS: Final = (
             route.name,
             re.compile(re.escape(f"/v1{route.path}".encode())),
             "POST",
-            takes=Body.JSON,
+            takes=Body.JSON if route.form is None else Body.MEDIA,
         )
         for route in ROUTES.values()
     ),
@@ -128,14 +136,19 @@ class Limits:
 
     max_body_bytes: int
     max_file_bytes: int
+    max_media_bytes: int = MAX_MEDIA_BYTES
     body_timeout_s: float = BODY_TIMEOUT_S
     max_concurrent: int = MAX_CONCURRENT
     max_buffered_bytes: int = MAX_BUFFERED_BYTES
 
     def for_body(self, takes: Body) -> int:
         """Most bytes of a body; a file may be as large as it may be, in its form."""
-        form = self.max_file_bytes + FORM_BYTES
-        return {Body.NONE: 0, Body.JSON: self.max_body_bytes, Body.FORM: form}[takes]
+        return {
+            Body.NONE: 0,
+            Body.JSON: self.max_body_bytes,
+            Body.FORM: self.max_file_bytes + FORM_BYTES,
+            Body.MEDIA: self.max_media_bytes,
+        }[takes]
 
 
 class Gate:
@@ -199,7 +212,7 @@ class Gate:
         check_framing(headers, max_bytes)
         body = b""
         if max_bytes:
-            (check_form_type if door.takes is Body.FORM else check_type)(headers)
+            (check_form_type if door.takes.is_form else check_type)(headers)
             body = await self._take_body(receive, max_bytes, visit)
         scope.setdefault("state", {})["ticket"] = Ticket(visit.request_id, key)
         await self._app(scope, _replay(body, receive), visit.send)

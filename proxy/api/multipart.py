@@ -25,22 +25,42 @@ FORM_TYPE: Final = re.compile(
     rb"""boundary=("?)([0-9A-Za-z'()+_,./:=?-]{1,70})\1""",
     re.IGNORECASE,
 )
+#: Of a form around one file: its parts, and the longest value of a field that is no file.
 MAX_PARTS: Final = 16
-#: Longest value of a field that is no file.
 MAX_FIELD_BYTES: Final = 4096
+#: What a part that says nothing of itself is, and the only charset of a value (RFC 7578, 4.4, 5.1).
+_PLAIN: Final = re.compile(rb'[^;]*(?:;[ \t]*charset="?utf-8"?[ \t]*)?', re.IGNORECASE)
+_MEDIA_TYPE: Final = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One field of a form; ``filename`` None: a plain value."""
+    """One field of a form; ``filename`` None: a plain value.
+
+    ``media_type`` is what the part says it is, without parameters; None where it says nothing, or
+    nothing that has the form of a type.
+    """
 
     name: str = field(repr=False)
     filename: str | None = field(repr=False)
     content: bytes = field(repr=False)
+    media_type: str | None = field(default=None, repr=False)
 
 
-def read_form(body: bytes, content_type: bytes) -> tuple[Part, ...]:
+def read_form(
+    body: bytes,
+    content_type: bytes,
+    *,
+    max_parts: int = MAX_PARTS,
+    max_field_bytes: int = MAX_FIELD_BYTES,
+) -> tuple[Part, ...]:
     """The parts of ``body``, in order.
+
+    Args:
+        body: the form.
+        content_type: the header that names its boundary.
+        max_parts: most parts it may have.
+        max_field_bytes: longest value of a field that is no file, in bytes.
 
     Raises:
         RequestError: ``invalid_form``.
@@ -48,7 +68,7 @@ def read_form(body: bytes, content_type: bytes) -> tuple[Part, ...]:
     match = FORM_TYPE.fullmatch(content_type)
     if match is None:
         raise _invalid("its Content-Type names no boundary")
-    reader = _Reader()
+    reader = _Reader(max_parts, max_field_bytes)
     try:
         MultipartParser(match.group(2), reader.callbacks).write(body)
     except FormParserError:
@@ -63,7 +83,8 @@ def read_form(body: bytes, content_type: bytes) -> tuple[Part, ...]:
 class _Reader:
     """Collects the parts; a fault ends the reading."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_parts: int, max_field_bytes: int) -> None:
+        self._max_parts, self._max_field_bytes = max_parts, max_field_bytes
         self.parts: list[Part] = []
         self.fault: str | None = None
         self.ended = False
@@ -85,8 +106,8 @@ class _Reader:
         }
 
     def _begin(self) -> None:
-        if len(self.parts) == MAX_PARTS:
-            self._stop(f"it has more than {MAX_PARTS} parts")
+        if len(self.parts) == self._max_parts:
+            self._stop(f"it has more than {self._max_parts} parts")
         self._headers, self._content = [], []
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
@@ -108,6 +129,9 @@ class _Reader:
             self._stop("a part has not exactly one Content-Disposition")
         if any(name == b"content-transfer-encoding" for name, _ in self._headers):
             self._stop("a part has a Content-Transfer-Encoding, which RFC 7578 does away with")
+        types = [value for name, value in self._headers if name == b"content-type"]
+        if len(types) > 1:
+            self._stop("a part has more than one Content-Type")
         kind, options = parse_options_header(told[0])
         if kind != b"form-data" or b"name" not in options:
             self._stop("a part is no form-data with a name")
@@ -116,9 +140,12 @@ class _Reader:
             self._text(options[b"name"]),
             None if filename is None else self._text(filename),
             b"".join(self._content),
+            _media_type(types[0]) if types else None,
         )
-        if filename is None and len(part.content) > MAX_FIELD_BYTES:
-            self._stop(f"a value is longer than {MAX_FIELD_BYTES} bytes")
+        if filename is None and len(part.content) > self._max_field_bytes:
+            self._stop(f"a value is longer than {self._max_field_bytes} bytes")
+        if filename is None and types and not _PLAIN.fullmatch(types[0]):
+            self._stop("a value is not in UTF-8")
         self.parts.append(part)
 
     def _end(self) -> None:
@@ -134,6 +161,11 @@ class _Reader:
     def _stop(self, fault: str) -> None:
         self.fault = fault
         raise FormParserError
+
+
+def _media_type(told: bytes) -> str | None:
+    name = told.partition(b";")[0].strip().decode("latin-1").lower()
+    return name if _MEDIA_TYPE.fullmatch(name) else None
 
 
 def _invalid(fault: str) -> RequestError:

@@ -66,7 +66,7 @@ class KeyConflict(RequestError):
     http_status = 409
 
 
-def asked_in(http: HttpRequest, owner: str, route: str, body: bytes) -> Asked | None:
+def asked_in(http: HttpRequest, owner: str, route: str, body: Callable[[], bytes]) -> Asked | None:
     """The request as its ``Idempotency-Key`` names it; None: it carries none.
 
     Raises:
@@ -78,7 +78,7 @@ def asked_in(http: HttpRequest, owner: str, route: str, body: bytes) -> Asked | 
     if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
         message = f"Send one {HEADER} of 1 to 255 visible ASCII characters."
         raise RequestError(message, code="invalid_idempotency_key")
-    return Asked(owner, keys[0], hashlib.sha256(route.encode() + b"\n" + body).hexdigest())
+    return Asked(owner, keys[0], hashlib.sha256(route.encode() + b"\n" + body()).hexdigest())
 
 
 class Once:

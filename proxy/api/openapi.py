@@ -84,6 +84,15 @@ _WITH_JSON: Final = {
         "unsupported_parameter",
     )
 }
+_WITH_MEDIA: Final = {
+    400: (
+        "invalid_form",
+        "invalid_type",
+        "invalid_value",
+        "missing_required_parameter",
+        "unsupported_parameter",
+    )
+}
 _WITH_IDEMPOTENCY: Final = {
     400: ("invalid_idempotency_key",),
     409: ("idempotency_in_progress", "idempotency_unknown"),
@@ -207,6 +216,8 @@ def _may_repeat(door: Door) -> bool:
 def _content(door: Door) -> Schema:
     if door.takes is Body.FORM:
         return {"multipart/form-data": {"schema": _file_form()}}
+    if door.takes is Body.MEDIA:
+        return {"multipart/form-data": {"schema": _body(ROUTES[door.name])}}
     schema = _batch() if door.name == "batches.create" else _body(ROUTES[door.name])
     return {"application/json": {"schema": schema}}
 
@@ -221,13 +232,14 @@ def _body(route: ApiRoute) -> Schema:
             schema["minimum"], schema["maximum"] = route.takes.ranges[name]
         elif schema.get("type") == "integer":
             schema["minimum"], schema["maximum"] = -MAX_INTEGER, MAX_INTEGER
-        optional[name] = {"anyOf": [schema, {"type": "null"}]}
+        optional[name] = schema if route.form else {"anyOf": [schema, {"type": "null"}]}
     needs = dict(route.takes.needs)
-    return {
+    told: Schema = {
         "type": "object",
         "required": [*([] if route.any_model else ["model"]), *needs],
         "properties": {"model": model, **needs, **optional},
     }
+    return {**told, "additionalProperties": {"type": "string"}} if route.form else told
 
 
 def _life() -> Schema:
@@ -284,6 +296,8 @@ def codes_of(door: Door) -> dict[int, tuple[str, ...]]:
         told.append(_WITH_QUERY)
     if door.takes is not Body.NONE:
         told.append(_WITH_BODY)
+    if door.takes is Body.MEDIA:
+        told.append(_WITH_MEDIA)
     if door.takes is Body.JSON:
         told.append(_WITH_JSON)
     if _may_repeat(door):
@@ -321,6 +335,8 @@ def _responses(door: Door) -> Schema:
     route = ROUTES.get(door.name)
     if route is not None and route.tell is not None:
         content["text/event-stream"] = {"schema": _EVENT}
+    if route is not None and "audio" == (route.form.family if route.form else None):
+        content["text/plain"] = {"schema": {"type": "string"}}
     names = (REQUEST_ID, DECISION_ID) if route is not None else (REQUEST_ID,)
     good = {"description": "The answer.", "headers": _headers(*names), "content": content}
     return {"200": good, **errors}

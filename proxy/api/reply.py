@@ -32,6 +32,11 @@ def json_reply(
     )
 
 
+def text_reply(text: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    """An answer of plain text."""
+    return HttpResponse(text, 200, media_type="text/plain", headers=dict(headers or {}))
+
+
 def fault_body(error: BaseException) -> tuple[int, dict[str, dict[str, str | None]]]:
     """Status and OpenAI error of any exception; one that is not ours says nothing of itself."""
     if isinstance(error, ProxyError):

@@ -15,8 +15,10 @@ from proxy.errors import LocalBackendError, RequestError
 from proxy.local.probe import UNPROBED, Abilities, Given, Reply, probe_abilities
 from proxy.local.stream import NotReadable, Reader
 from proxy.routes.chat import CHAT
+from proxy.routes.form import written
 from proxy.routes.logprobs import NUM_TOP, read_logprobs
 from proxy.routes.registry import ROUTES
+from proxy.routes.route import AtHome
 from proxy.types import JSON, Draft, JSONObject, Request
 
 _MAX_ANSWER_BYTES: Final = 32 * 2**20
@@ -25,6 +27,9 @@ _PROBE_TIMEOUT_S: Final = 60.0
 
 #: Statuses that say "not this request", as against "not now".
 _UNABLE: Final = frozenset({400, 404, 413, 415, 422})
+#: Statuses that say that there is no such route, or no such model.
+_MISSING: Final = frozenset({404, 405, 501})
+_JSON_TYPE: Final = "application/json"
 
 
 class OpenAIHTTPBackend:
@@ -52,8 +57,12 @@ class OpenAIHTTPBackend:
         """Answer ``request``; see `LocalBackend`. Cancelling the call gives the answer up there."""
         started = time.perf_counter()
         home = ROUTES[request.route].at_home
-        body = canonical_bytes(self._body(home.ask(request.body)))
-        told = await self._post_in_time(home.path, body)
+        asked = self._body(home.ask(request.body))
+        if ROUTES[request.route].form is not None:
+            body, kind = await asyncio.to_thread(written, asked)
+        else:
+            body, kind = canonical_bytes(asked), _JSON_TYPE
+        told = await self._post_in_time(home, body, kind)
         if isinstance(told, LocalBackendError):
             raise told
         return self._draft(told, request, started)
@@ -97,7 +106,7 @@ class OpenAIHTTPBackend:
                     "POST",
                     "/chat/completions",
                     content=canonical_bytes(body),
-                    headers={"content-type": "application/json", "accept-encoding": "identity"},
+                    headers={"content-type": _JSON_TYPE, "accept-encoding": "identity"},
                 ) as response:
                     if response.status_code != 200:
                         return None if response.status_code in _UNABLE else _down()
@@ -186,33 +195,37 @@ class OpenAIHTTPBackend:
         """Close every connection."""
         await self._wire.aclose()
 
-    async def _post_in_time(self, path: str, body: bytes) -> JSONObject | LocalBackendError:
+    async def _post_in_time(
+        self, home: AtHome, body: bytes, kind: str
+    ) -> JSONObject | LocalBackendError:
         """`_post` under one limit for the whole: a server that dribbles is late too."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._post(path, body)
+                return await self._post(home, body, kind)
         except TimeoutError:
             return _late()
 
-    async def _post(self, path: str, body: bytes) -> JSONObject | LocalBackendError:
-        told = await self._send(path, body)
+    async def _post(self, home: AtHome, body: bytes, kind: str) -> JSONObject | LocalBackendError:
+        told = await self._send(home.path, body, kind)
         if isinstance(told, LocalBackendError):
             return told
         if told.status != 200:
-            return _refusal(told.status)
+            return _refusal(told.status, home.missing)
         try:
             return parse_object(told.body)
         except RequestError:
             return LocalBackendError("The local model sent an answer that is not JSON.")
 
-    async def _send(self, path: str, body: bytes) -> Reply | LocalBackendError:
+    async def _send(
+        self, path: str, body: bytes, kind: str = _JSON_TYPE
+    ) -> Reply | LocalBackendError:
         """The reply; a fault comes back as a value, so that it has no context that holds text."""
         try:
             async with self._wire.stream(
                 "POST",
                 path,
                 content=body,
-                headers={"content-type": "application/json", "accept-encoding": "identity"},
+                headers={"content-type": kind, "accept-encoding": "identity"},
             ) as response:
                 payload = bytearray()
                 async for chunk in response.aiter_raw():
@@ -256,7 +269,9 @@ def _late() -> LocalBackendError:
     return LocalBackendError("The local model did not answer in time.")
 
 
-def _refusal(status: int) -> LocalBackendError:
+def _refusal(status: int, missing: str | None) -> LocalBackendError:
+    if status in _MISSING and missing is not None:
+        return LocalBackendError(missing, unable=True)
     if status in _UNABLE:
         return LocalBackendError("The local model cannot serve this request.", unable=True)
     return LocalBackendError(f"The local model answered with status {status}.")

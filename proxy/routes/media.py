@@ -1,18 +1,76 @@
-"""Pictures and speech: made at home, or not at all.
+"""Pictures and sound: made, changed and heard at home, or not at all.
 
-What somebody wants drawn or read aloud is text like any other, and is inspected. No destination
-gets it: an answer of pictures or sound is nothing that inspection could read.
+What somebody wants drawn or read aloud is text like any other, and is inspected; so is what stands
+in a form beside a recording or a picture, which nobody can inspect. No destination gets any of it:
+an answer of pictures or sound is nothing that inspection could read.
 
-Source: platform.openai.com/docs/api-reference/images/create and audio/createSpeech.
+Source: platform.openai.com/docs/api-reference/images and audio.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from proxy.routes.fields import STRING, required
-from proxy.routes.route import Reading, Takes, stays_home
-from proxy.types import JSONObject
+from proxy.routes.fields import STRING, Kind, invalid, required
+from proxy.routes.form import (
+    FILE,
+    FORM_FALSE,
+    FORM_INTEGER,
+    FORM_NUMBER,
+    Form,
+    check_file,
+    check_form,
+)
+from proxy.routes.route import ApiRoute, Reading, Takes, stays_home
+from proxy.types import JSON, JSONObject
+
+#: OpenAI's longest prompt for a picture is 32,000 characters, of up to four bytes each.
+MAX_FIELD_BYTES: Final = 128 * 1024
+#: Up to 16 pictures, a mask, and every field there is.
+MAX_PARTS: Final = 64
+
+_ASK: Final = (
+    "Trying again does not help: ask those who run this proxy for a local endpoint that can "
+    "(RINGFENCE_LOCAL_BASE_URL)."
+)
+_NO_PICTURES: Final = (
+    "No on-premises model makes pictures here, and requests for them never leave: nobody could "
+    f"inspect the answer. {_ASK}"
+)
+_NO_CHANGES: Final = (
+    "No on-premises model changes pictures here, and pictures never leave on this route: nobody "
+    f"could inspect the answer. {_ASK}"
+)
+_NO_SPEECH: Final = (
+    "No on-premises model reads aloud here, and requests for it never leave: nobody could inspect "
+    f"the answer. {_ASK}"
+)
+_NO_EARS: Final = (
+    f"No on-premises model turns sound into text here, and sound never leaves: nobody could "
+    f"inspect it. {_ASK}"
+)
+
+#: What an answer may be asked for as; subtitles and speakers are left to no local model.
+SOUND_FORMATS: Final = ("json", "text", "verbose_json")
+_SOUND: Final = {"prompt": STRING, "response_format": STRING, "temperature": FORM_NUMBER}
+TRANSCRIPTION: Final = {**_SOUND, "language": STRING, "stream": FORM_FALSE}
+#: Fields that no local model is known to heed, and that would change the answer.
+UNHEARD: Final = (
+    "chunking_strategy",
+    "include",
+    "known_speaker_names",
+    "known_speaker_references",
+)
+_SOUND_RANGES: Final[dict[str, tuple[float, float]]] = {"temperature": (0, 1)}
+_PICTURE: Final = {
+    "n": FORM_INTEGER,
+    "response_format": STRING,
+    "size": STRING,
+    "user": STRING,
+}
+EDIT: Final = {**_PICTURE, "mask": FILE, "quality": STRING, "stream": FORM_FALSE}
+_PICTURE_RANGES: Final[dict[str, tuple[float, float]]] = {"n": (1, 10)}
 
 
 def check_picture(body: JSONObject) -> None:
@@ -25,10 +83,78 @@ def check_speech(body: JSONObject) -> None:
     required(body, "input", STRING)
 
 
+def check_transcription(body: JSONObject) -> None:
+    """Check what is to be written down."""
+    _check_sound(body, TRANSCRIPTION)
+
+
+def check_translation(body: JSONObject) -> None:
+    """Check what is to be written down in English."""
+    _check_sound(body, _SOUND)
+
+
+def _check_sound(body: JSONObject, kinds: dict[str, Kind]) -> None:
+    check_file(body, "file")
+    check_form(body, kinds, _SOUND_RANGES, UNHEARD)
+    if body.get("response_format", "json") not in SOUND_FORMATS:
+        raise invalid("response_format", f"must be one of: {', '.join(SOUND_FORMATS)}")
+
+
+def check_edit(body: JSONObject) -> None:
+    """Check what is to be changed, and how."""
+    check_file(body, "image", or_list=True)
+    required(body, "prompt", STRING)
+    check_form(body, EDIT, _PICTURE_RANGES)
+
+
+def check_variation(body: JSONObject) -> None:
+    """Check what is to be varied."""
+    check_file(body, "image")
+    check_form(body, _PICTURE, _PICTURE_RANGES)
+
+
 def read(answer: JSONObject) -> Reading | None:
     """A picture has neither words nor log-probabilities; sound is no JSON and never comes here."""
     return Reading() if isinstance(answer.get("data"), list) else None
 
+
+def heard(answer: JSONObject) -> Reading | None:
+    """What was heard in a recording, its log-probabilities left alone."""
+    text = answer.get("text")
+    return Reading(text) if isinstance(text, str) else None
+
+
+def _texts(answer: JSONObject) -> tuple[str, ...]:
+    text = answer.get("text")
+    return (text,) if isinstance(text, str) else ()
+
+
+def _as_text(body: JSONObject, answer: JSONObject) -> str | None:
+    text = answer.get("text")
+    return f"{text}\n" if body.get("response_format") == "text" else None
+
+
+def _ask_for_json(body: JSONObject) -> JSONObject:
+    wants_text = body.get("response_format") == "text"
+    return {**body, "response_format": "json"} if wants_text else body
+
+
+def _of_sound(route: ApiRoute) -> ApiRoute:
+    """``route`` with a recording in a form; what was said in it pins like any answer."""
+    return replace(
+        route,
+        at_home=replace(route.at_home, ask=_ask_for_json),
+        texts=_texts,
+        form=Form("audio", MAX_PARTS, MAX_FIELD_BYTES),
+        plain=_as_text,
+    )
+
+
+def _of_pictures(route: ApiRoute) -> ApiRoute:
+    return replace(route, form=Form("image", MAX_PARTS, MAX_FIELD_BYTES))
+
+
+_FORMATS: Final[dict[str, JSON]] = {"enum": list(SOUND_FORMATS)}
 
 IMAGES: Final = stays_home(
     "images.generations",
@@ -36,7 +162,53 @@ IMAGES: Final = stays_home(
     check_picture,
     read,
     Takes({"prompt": STRING.schema}),
+    _NO_PICTURES,
+)
+EDITS: Final = _of_pictures(
+    stays_home(
+        "images.edits",
+        "/images/edits",
+        check_edit,
+        read,
+        Takes({"image": FILE.schema, "prompt": STRING.schema}, EDIT, _PICTURE_RANGES),
+        _NO_CHANGES,
+    )
+)
+VARIATIONS: Final = _of_pictures(
+    stays_home(
+        "images.variations",
+        "/images/variations",
+        check_variation,
+        read,
+        Takes({"image": FILE.schema}, _PICTURE, _PICTURE_RANGES),
+        _NO_CHANGES,
+    )
 )
 SPEECH: Final = stays_home(
-    "audio.speech", "/audio/speech", check_speech, lambda _: None, Takes({"input": STRING.schema})
+    "audio.speech",
+    "/audio/speech",
+    check_speech,
+    lambda _: None,
+    Takes({"input": STRING.schema}),
+    _NO_SPEECH,
+)
+TRANSCRIPTIONS: Final = _of_sound(
+    stays_home(
+        "audio.transcriptions",
+        "/audio/transcriptions",
+        check_transcription,
+        heard,
+        Takes({"file": FILE.schema}, TRANSCRIPTION, _SOUND_RANGES, {"response_format": _FORMATS}),
+        _NO_EARS,
+    )
+)
+TRANSLATIONS: Final = _of_sound(
+    stays_home(
+        "audio.translations",
+        "/audio/translations",
+        check_translation,
+        heard,
+        Takes({"file": FILE.schema}, _SOUND, _SOUND_RANGES, {"response_format": _FORMATS}),
+        _NO_EARS,
+    )
 )

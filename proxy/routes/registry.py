@@ -8,12 +8,31 @@ from typing import Final
 from proxy.routes.chat import CHAT
 from proxy.routes.completions import COMPLETIONS
 from proxy.routes.embeddings import EMBEDDINGS
-from proxy.routes.media import IMAGES, SPEECH
+from proxy.routes.media import (
+    EDITS,
+    IMAGES,
+    SPEECH,
+    TRANSCRIPTIONS,
+    TRANSLATIONS,
+    VARIATIONS,
+)
 from proxy.routes.moderations import MODERATIONS
 from proxy.routes.responses import RESPONSES
 from proxy.routes.route import ApiRoute
 
 ROUTES: Final[Mapping[str, ApiRoute]] = {
     route.name: route
-    for route in (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS, MODERATIONS, IMAGES, SPEECH)
+    for route in (
+        CHAT,
+        COMPLETIONS,
+        RESPONSES,
+        EMBEDDINGS,
+        MODERATIONS,
+        IMAGES,
+        EDITS,
+        VARIATIONS,
+        SPEECH,
+        TRANSCRIPTIONS,
+        TRANSLATIONS,
+    )
 }

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from proxy.routes.fields import Kind
+from proxy.routes.form import Form
 from proxy.types import JSON, JSONObject
 
 #: The answer, the request's body -> the answer told as server-sent events.
@@ -38,13 +39,15 @@ class AtHome:
 
     ``path`` stands below the local tier's root. ``ask`` makes the body, its model left to the
     backend; ``read`` is None for an answer that is none; ``answer`` makes the answer in the form
-    of the route, from the local one and the client's body.
+    of the route, from the local one and the client's body. ``missing`` is what a client is told
+    where the local endpoint has no such route or model; None: that it cannot serve the request.
     """
 
     path: str
     ask: Callable[[JSONObject], JSONObject]
     read: Callable[[JSONObject], Reading | None]
     answer: Callable[[JSONObject, JSONObject], JSONObject]
+    missing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ class ApiRoute:
     ``abroad`` None: it never leaves.
     ``texts`` are the texts of an answer, for the pins; ``tell`` None: it does not stream.
     ``any_model``: a client may leave the model out, and the name it gives chooses nothing.
+    ``form``: the body is a form and not JSON, at home as well. ``plain`` is an answer that the
+    client wants as plain text (the client's body, the answer -> text); None: it is JSON.
     """
 
     name: str
@@ -109,6 +114,8 @@ class ApiRoute:
     tell: Tell | None = None
     escalation: Escalation = Escalation.BY_CONFIDENCE
     any_model: bool = False
+    form: Form | None = None
+    plain: Callable[[JSONObject, JSONObject], str | None] = lambda _, __: None
 
 
 def stays_home(
@@ -117,6 +124,7 @@ def stays_home(
     check: Callable[[JSONObject], None],
     read: Callable[[JSONObject], Reading | None],
     takes: Takes,
+    missing: str | None = None,
 ) -> ApiRoute:
     """A route that never leaves: asked and answered at home as it stands, by whatever model."""
     return ApiRoute(
@@ -124,7 +132,7 @@ def stays_home(
         path=path,
         check=check,
         takes=takes,
-        at_home=AtHome(path, lambda body: body, read, lambda told, _: told),
+        at_home=AtHome(path, lambda body: body, read, lambda told, _: told, missing),
         abroad=None,
         texts=lambda _: (),
         any_model=True,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from proxy.selfcheck import blobs
 from proxy.selfcheck import puts as at
 from proxy.selfcheck.canaries import Canaries, Kind, Plant
 from proxy.selfcheck.positions import POSITIONS
@@ -53,11 +54,21 @@ class Route:
     path: str
     body: Callable[[str, str], JSONObject] = field(repr=False)
     streams: bool = False
+    is_form: bool = False
 
 
 def _messages(question: str, model: str) -> JSONObject:
     asked: JSON = {"role": "user", "content": question}
     return {"model": model, "messages": [asked], "max_tokens": 8}
+
+
+def _form(member: str, url: str, words: str) -> Callable[[str, str], JSONObject]:
+    """A form with a file and the question."""
+    return lambda question, model: {"model": model, member: at.form_file(url), words: question}
+
+
+_RECORDING: Final = _form("file", at.recording("Hello."), "prompt")
+_PICTURE: Final = blobs.picture("7")
 
 
 def _image(question: str, model: str) -> JSONObject:
@@ -88,6 +99,10 @@ ROUTES: Final[Mapping[str, Route]] = {
             "/audio/speech",
             lambda question, model: {"model": model, "input": question, "voice": "alloy"},
         ),
+        Route(at.EDITS, "/images/edits", _form("image", _PICTURE, "prompt"), is_form=True),
+        Route(at.VARIATIONS, "/images/variations", _form("image", _PICTURE, "user"), is_form=True),
+        Route(at.TRANSCRIPTIONS, "/audio/transcriptions", _RECORDING, is_form=True),
+        Route(at.TRANSLATIONS, "/audio/translations", _RECORDING, is_form=True),
     )
 }
 
@@ -189,7 +204,7 @@ def _makes_sense(condition: Condition, position: Position, route: Route, stream:
         return route.name == at.RESPONSES and position.name not in ("header", "query")
     if condition is Condition.BATCH:
         return not stream and route.name in at.TEXT_ROUTES and position.name in _IN_BATCHES
-    if route.name in (at.IMAGES, at.SPEECH, at.MODERATIONS):
+    if route.name in (at.IMAGES, at.SPEECH, at.MODERATIONS, *at.FORM_ROUTES):
         return condition is Condition.LOCAL
     # A stream takes the same way; under a condition it stands for the main text alone.
     return not stream or position.name in ("main text", "content part", "tool result")

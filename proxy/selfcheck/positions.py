@@ -14,7 +14,9 @@ from proxy.selfcheck.canaries import ANY, BARE, CARDS, SPLITTABLE
 from proxy.selfcheck.puts import (
     CHAT,
     COMPLETIONS,
+    EDITS,
     EMBEDDINGS,
+    FORM_ROUTES,
     HEADERS,
     IMAGES,
     MAIN,
@@ -23,6 +25,9 @@ from proxy.selfcheck.puts import (
     RESPONSES,
     SPEECH,
     TEXT_ROUTES,
+    TRANSCRIPTIONS,
+    TRANSLATIONS,
+    VARIATIONS,
     Position,
     among,
     before,
@@ -32,7 +37,9 @@ from proxy.selfcheck.puts import (
     drawn,
     every,
     file_part,
+    form_file,
     image,
+    in_form,
     item,
     letters,
     main,
@@ -41,6 +48,7 @@ from proxy.selfcheck.puts import (
     only,
     output,
     part,
+    recording,
     response_format,
     result,
     said,
@@ -175,7 +183,13 @@ _TOOLS: Final = (
 
 _FILES: Final = (
     Position("picture of text", CARDS, image(drawn), lambda p: (letters(drawn(p)),)),
-    Position("note in a picture", ANY, image(noted), lambda p: (letters(noted(p)),)),
+    Position(
+        "note in a picture",
+        ANY,
+        {**image(noted), **in_form(lambda p: form_file(noted(p)), EDITS, VARIATIONS)},
+        lambda p: (letters(noted(p)),),
+    ),
+    Position("mask", ANY, {EDITS: more(lambda p: {"mask": form_file(noted(p))})}),
     Position("picture elsewhere", BARE, image(lambda p: f"https://example.com/a.png?of={p.bare}")),
     Position(
         "text file",
@@ -206,6 +220,12 @@ _FILES: Final = (
                     "file_data": blobs.text_file("Hello."),
                 }
             ),
+            **in_form(lambda p: form_file(blobs.picture("7"), f"{p.bare}.png"), EDITS, VARIATIONS),
+            **in_form(
+                lambda p: form_file(recording("Hello."), f"{p.bare}.wav"),
+                TRANSCRIPTIONS,
+                TRANSLATIONS,
+            ),
         },
     ),
     Position(
@@ -217,7 +237,8 @@ _FILES: Final = (
                     "type": "input_audio",
                     "input_audio": {"data": blobs.sound(p.sentence), "format": "wav"},
                 }
-            )
+            ),
+            **in_form(lambda p: form_file(recording(p.sentence)), TRANSCRIPTIONS, TRANSLATIONS),
         },
         lambda p: (blobs.sound(p.sentence),),
     ),
@@ -258,7 +279,17 @@ _FIELDS: Final = (
         BARE,
         response_format(lambda p: {"schema": schema({"q": {"const": p.bare}})}),
     ),
-    Position("unknown field", ANY, every(more(lambda p: {"x_note": p.sentence}), *_EVERYWHERE)),
+    Position(
+        "unknown field",
+        ANY,
+        every(more(lambda p: {"x_note": p.sentence}), *_EVERYWHERE, *FORM_ROUTES),
+    ),
+    Position("name of a form's field", BARE, every(more(lambda p: {p.bare: "1"}), *FORM_ROUTES)),
+    Position(
+        "field that is a list",
+        ANY,
+        every(more(lambda p: {"x[]": ["one", p.sentence]}), *FORM_ROUTES),
+    ),
     Position(
         "deep in an unknown field",
         BARE,
@@ -275,7 +306,11 @@ _FIELDS: Final = (
     Position(
         "header",
         BARE,
-        every(more(lambda p: {HEADERS: {"x-note": p.bare, "user-agent": p.bare}}), *_EVERYWHERE),
+        every(
+            more(lambda p: {HEADERS: {"x-note": p.bare, "user-agent": p.bare}}),
+            *_EVERYWHERE,
+            *FORM_ROUTES,
+        ),
     ),
     Position("query", BARE, every(more(lambda p: {QUERY: {"note": p.bare}}), CHAT, RESPONSES)),
     Position("voice", BARE, {SPEECH: more(lambda p: {"voice": p.bare})}),
@@ -314,7 +349,10 @@ _SPLITS: Final = (
     Position(
         "split over fields",
         SPLITTABLE,
-        every(more(lambda p: {"x": {"a": p.halves[0], "b": p.halves[1]}}), *TEXT_ROUTES),
+        {
+            **every(more(lambda p: {"x": {"a": p.halves[0], "b": p.halves[1]}}), *TEXT_ROUTES),
+            **every(more(lambda p: {"x_a": p.halves[0], "x_b": p.halves[1]}), *FORM_ROUTES),
+        },
         lambda p: p.halves,
     ),
     Position(

@@ -40,6 +40,17 @@ EMBEDDINGS: Final = "embeddings"
 MODERATIONS: Final = "moderations"
 IMAGES: Final = "images"
 SPEECH: Final = "speech"
+EDITS: Final = "picture edits"
+VARIATIONS: Final = "variations"
+TRANSCRIPTIONS: Final = "transcriptions"
+TRANSLATIONS: Final = "translations"
+#: Routes that take a form, with the field that holds its file.
+FORM_ROUTES: Final = {
+    EDITS: "image",
+    VARIATIONS: "image",
+    TRANSCRIPTIONS: "file",
+    TRANSLATIONS: "file",
+}
 TEXT_ROUTES: Final = (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)
 
 #: The member that holds the main text of a request without messages.
@@ -50,6 +61,9 @@ MAIN: Final = {
     MODERATIONS: "input",
     IMAGES: "prompt",
     SPEECH: "input",
+    EDITS: "prompt",
+    TRANSCRIPTIONS: "prompt",
+    TRANSLATIONS: "prompt",
 }
 
 
@@ -196,6 +210,26 @@ def file_part(data: Callable[[Plant], str], name: str = "notes.txt") -> Mapping[
         CHAT: part(lambda p: {"type": "file", "file": {"filename": name, "file_data": data(p)}}),
         RESPONSES: part(lambda p: {"type": "input_file", "filename": name, "file_data": data(p)}),
     }
+
+
+def form_file(url: str, name: str = "a.bin") -> JSON:
+    """A file of a form, from a data: URL."""
+    kind = url.removeprefix("data:").partition(";")[0]
+    return {"filename": name, "content_type": kind, "data": url}
+
+
+def in_form(make: Callable[[Plant], JSON], *routes: str) -> Mapping[str, Put]:
+    """Another file in place of the harmless one, on routes that take a form."""
+
+    def put(member: str) -> Put:
+        return lambda body, plant: {**body, member: make(plant)}
+
+    return {route: put(FORM_ROUTES[route]) for route in routes}
+
+
+def recording(note: str) -> str:
+    """A WAV with ``note`` in it, as a data: URL."""
+    return f"data:audio/wav;base64,{blobs.sound(note)}"
 
 
 def letters(url: str) -> str:

@@ -125,8 +125,10 @@ def _whole(path: str, model: JSON) -> JSONObject:
         case "moderations":
             result: JSON = {"flagged": False, "categories": {}, "category_scores": {}}
             return {**head, "results": [result]}
-        case "generations":
+        case "generations" | "edits" | "variations":
             return {"created": 0, "data": [{"b64_json": ""}]}
+        case "transcriptions" | "translations":
+            return {"text": ANSWER}
         case "models":
             names: list[JSON] = [{"id": "gpt-4o-mini", "object": "model", "owned_by": "recorder"}]
             return {"object": "list", "data": names}

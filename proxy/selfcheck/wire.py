@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import httpx2
 
 from proxy.canonical import canonical_bytes
+from proxy.routes.form import written
 from proxy.selfcheck.cells import Condition, Probe
 from proxy.selfcheck.puts import HEADERS, QUERY
 from proxy.selfcheck.recorder import Recorded
@@ -85,7 +86,15 @@ def as_recorded(probe: Probe, model: str) -> Recorded:
     path, headers, body = _request(probe, model)
     if probe.cell.condition is Condition.BATCH:
         return Recorded("/v1/files", headers, canonical_bytes(_line(path, body)))
-    return Recorded(path, headers, canonical_bytes(body))
+    content, kind = _written(probe, body)
+    return Recorded(path, {**headers, "content-type": kind}, content)
+
+
+def _written(probe: Probe, body: JSONObject) -> tuple[bytes, str]:
+    """A body as its route takes it, and its Content-Type."""
+    if probe.cell.route.is_form:
+        return written(body)
+    return canonical_bytes(body), "application/json"
 
 
 def _line(path: str, body: JSONObject) -> JSONObject:
@@ -166,8 +175,8 @@ class _Sender:
     def _post(
         self, wire: httpx2.Client, path: str, headers: dict[str, str], body: JSONObject
     ) -> Answer:
-        kind = {"content-type": "application/json"}
-        return self._ask(wire, "POST", path, {**kind, **headers}, canonical_bytes(body))
+        content, kind = _written(self._probe, body)
+        return self._ask(wire, "POST", path, {"content-type": kind, **headers}, content)
 
     def _ask(
         self, wire: httpx2.Client, method: str, path: str, headers: dict[str, str], body: bytes

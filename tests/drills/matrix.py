@@ -9,12 +9,13 @@ from pathlib import Path
 
 from demo.stand_in_cloud import Recorded, Reply, StandInCloud
 from proxy.selfcheck.cells import Cell, Condition
+from proxy.selfcheck.puts import FORM_ROUTES
 from tests.harness import RunningProxy, free_port, running_proxy, write_policy
 
 MODELS = ("ringfence", "gpt-4o-mini")
 
 #: Routes that no destination is ever asked for.
-HOME_ROUTES = frozenset({"moderations", "images", "speech"})
+HOME_ROUTES = frozenset({"moderations", "images", "speech", *FORM_ROUTES})
 
 #: What cannot be read and so stays, harmless or not.
 UNREADABLE = frozenset(
@@ -38,6 +39,10 @@ def stays_anyway(cell: Cell) -> bool:
 
 def _unsure(recorded: Recorded) -> Reply:
     """The local stand-in: a short answer to anything, not at all sure of it."""
+    if "/audio/" in recorded.path:
+        return Reply(body=b'{"text": "Noted."}')
+    if "/images/" in recorded.path:
+        return Reply(body=b'{"created": 0, "data": [{"b64_json": ""}]}')
     body = json.loads(recorded.body or b"{}")
     head = {"id": "c", "created": 0, "model": body.get("model")}
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}

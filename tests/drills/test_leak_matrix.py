@@ -113,7 +113,8 @@ def test_the_search_sees_a_leak_of_every_cell_however_it_is_written(writing: str
     blind = []
     for probe in sent:
         direct = as_recorded(probe, MODELS[0])
-        body, more = WRITINGS[writing](direct.body)
+        is_text = not probe.cell.route.is_form
+        body, more = WRITINGS[writing](direct.body) if is_text else (direct.body, {})
         if probe.index not in searcher.find(readable(body, direct.headers | more, direct.path)):
             blind.append(probe.cell.name)
     assert blind == []

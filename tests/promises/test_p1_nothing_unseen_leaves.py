@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 
 from demo.stand_in_cloud import ANSWER, StandInCloud
@@ -224,6 +225,35 @@ def test_stays_home_on_every_route(place: str, proxy: RunningProxy, cloud: Stand
         assert response.status_code in (200, 400, 503)
         assert response.headers.get("x-ringfence-route") != "cloud"
         assert response.headers["x-ringfence-decision-id"].startswith("dec_")
+
+
+FORMS: dict[str, tuple[str, dict[str, str], tuple[str, str, bytes, str]]] = {
+    "recording": ("audio/transcriptions", {}, ("file", "a.wav", b"RIFF", "audio/wav")),
+    "as a text": ("audio/transcriptions", {}, ("file", "a.txt", CLEAN.encode(), "text/plain")),
+    "prompt": ("audio/translations", {"prompt": SECRET}, ("file", "a", b"RIFF", "audio/wav")),
+    "file name": ("audio/transcriptions", {}, ("file", f"{SECRET}.wav", b"RIFF", "audio/wav")),
+    "picture": ("images/edits", {"prompt": SECRET}, ("image", "a.png", b"PNG", "image/png")),
+    "field": ("images/variations", {SECRET: "1"}, ("image", "a.png", b"PNG", "image/png")),
+}
+
+
+@pytest.mark.parametrize("place", FORMS)
+def test_a_form_stays_home(place: str, proxy: RunningProxy, cloud: StandInCloud) -> None:
+    path, fields, (field, name, content, kind) = FORMS[place]
+    for model in ("ringfence", "gpt-4o-mini"):
+        with httpx2.Client(trust_env=False, timeout=120) as wire:
+            response = wire.post(
+                f"{proxy.url}/v1/{path}",
+                data={"model": model, **fields},
+                files={field: (name, content, kind)},
+            )
+        assert cloud.requests == []
+        assert response.status_code == 400, response.text
+        assert response.json()["error"]["code"] == "unsupported_by_local"
+        assert response.headers["x-ringfence-decision-id"].startswith("dec_")
+        last = proxy.records("decision")[-1]
+        assert last["api_route"] == path.replace("/", ".")
+        assert last["policy"]["action"] == "local_only"  # type: ignore[index]
 
 
 def test_sends_only_inspected_or_structural_strings(

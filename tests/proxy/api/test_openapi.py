@@ -13,6 +13,7 @@ from proxy.api.gate import DOORS
 from proxy.api.openapi import codes_of, openapi, openapi_text
 from proxy.api.wire import parse_request
 from proxy.errors import RequestError
+from proxy.routes.form import file_of
 from proxy.routes.registry import ROUTES
 from proxy.types import Caller
 from tests.harness import ROOT
@@ -23,6 +24,8 @@ GOOD: dict[str, Any] = {
     "messages": [{"role": "user", "content": "a"}],
     "prompt": "a",
     "input": "a",
+    "file": file_of("audio", "a.wav", "audio/wav", b"RIFF"),
+    "image": file_of("image", "a.png", "image/png", b"PNG"),
 }
 RANGED = [
     (name, parameter)
@@ -34,7 +37,8 @@ RANGED = [
 
 def schema_of(name: str) -> Any:
     path = openapi()["paths"][f"/v1{ROUTES[name].path}"]
-    return path["post"]["requestBody"]["content"]["application/json"]["schema"]
+    kind = "multipart/form-data" if ROUTES[name].form else "application/json"
+    return path["post"]["requestBody"]["content"][kind]["schema"]
 
 
 def refused(name: str, parameter: str, value: object) -> str | None:
@@ -51,10 +55,12 @@ def refused(name: str, parameter: str, value: object) -> str | None:
 
 @pytest.mark.parametrize(("name", "parameter"), RANGED)
 def test_the_limits_it_tells_are_the_ones_that_hold(name: str, parameter: str) -> None:
-    schema = schema_of(name)["properties"][parameter]["anyOf"][0]
+    told = schema_of(name)["properties"][parameter]
+    as_sent = str if ROUTES[name].form else lambda value: value
+    schema = told if ROUTES[name].form else told["anyOf"][0]
     low, high = schema["minimum"], schema["maximum"]
-    assert [refused(name, parameter, value) for value in (low, high)] == [None, None]
-    beyond = [refused(name, parameter, value) for value in (low - 1, high + 1)]
+    assert [refused(name, parameter, as_sent(value)) for value in (low, high)] == [None, None]
+    beyond = [refused(name, parameter, as_sent(value)) for value in (low - 1, high + 1)]
     assert beyond == [parameter, parameter]
 
 

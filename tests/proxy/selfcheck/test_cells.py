@@ -8,6 +8,7 @@ from proxy.canonical import canonical_bytes, parse_object
 from proxy.routes.registry import ROUTES as SERVED
 from proxy.selfcheck.cells import ROUTES, Condition, all_cells, one_of_each, probes
 from proxy.selfcheck.positions import POSITIONS
+from proxy.selfcheck.puts import HEADERS
 from proxy.selfcheck.wire import as_recorded
 from proxy.types import JSON
 
@@ -36,6 +37,9 @@ def test_a_twin_differs_in_the_value_alone_and_every_body_is_strict_json() -> No
     made = probes(CELLS, 1)
     for probe, twin in zip(made[::2], made[1::2], strict=True):
         bodies = [as_recorded(one, "m").body for one in (probe, twin)]
+        if probe.cell.route.is_form:
+            sent = [one.body("m") for one in (probe, twin)]
+            bodies = [canonical_bytes({**body, HEADERS: None}) for body in sent]
         assert [canonical_bytes(parse_object(body)) for body in bodies] == bodies
         assert _shape(parse_object(bodies[0])) == _shape(parse_object(bodies[1]))
         assert probe.plant.bare.encode() not in bodies[1]
