@@ -178,6 +178,17 @@ OUTCOME: Final = {
     "vault.answer": Name("SHA-256 of the answer's file; null: it could not be kept"),
 }
 
+REPLAY: Final = {
+    "decision_id": Name(
+        "the decision whose answer was given again; null: it never came to one",
+        ocsf="metadata.correlation_uid",
+    ),
+    "request_id": Name("id of the repeat, made by us", ocsf="api.request.uid"),
+    "api_route": Name("the API route", "gen_ai.operation.name", "api.operation"),
+    **_CALLER,
+    "status": Name("HTTP status of the answer", "http.response.status_code", "http_response.code"),
+}
+
 #: Members of the records that the ledger makes of itself.
 OWN: Final = {
     "chain.opened": {"boot": Name("digest of the machine's boot id", ocsf="device.boot_uid")},
@@ -195,6 +206,7 @@ KINDS: Final[dict[str, dict[str, Name]]] = {
     "decision": DECISION,
     "egress.intent": INTENT,
     "egress.outcome": OUTCOME,
+    "replay": REPLAY,
     **OWN,
     "event": EVENT,
 }

@@ -22,7 +22,14 @@ from audit.disk import disk_faults
 from audit.errors import AuditError, LedgerUnwritable
 from audit.keys import present_key_name
 from audit.permit import Permit, mint
-from audit.record import DecisionRecord, EventRecord, IntentRecord, OutcomeRecord, fields_of
+from audit.record import (
+    DecisionRecord,
+    EventRecord,
+    IntentRecord,
+    OutcomeRecord,
+    ReplayRecord,
+    fields_of,
+)
 from audit.recovery import adopt_abandoned
 from audit.seal_thread import HEARTBEAT_S, SEAL_EVERY_S, SealThread
 from audit.sealer import Leaves, Sealer
@@ -202,6 +209,14 @@ class Ledger:
             return await asyncio.to_thread(self._vault.keep_answer, open_.ref, answer)
         except Exception:  # noqa: BLE001 - the boundary: no capture costs a client its answer
             return Answered(open_.ref, None)
+
+    async def replay(self, record: ReplayRecord) -> None:
+        """Record that an answer is about to be given again.
+
+        Raises:
+            AuditError: it is not durable; the answer must not be given.
+        """
+        await self._append(record.kind, _new_id("rec"), fields_of(record))
 
     async def event(self, kind: str, detail: Mapping[str, str | int | float | bool]) -> None:
         """Record something that happened to the proxy itself.

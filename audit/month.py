@@ -82,6 +82,7 @@ class Month:
     stayed: Counter[str] = field(default_factory=Counter)  # category: requests that did not leave
     transfers: dict[Recipient, Transfers] = field(default_factory=lambda: defaultdict(Transfers))
     not_sent: int = 0
+    given_again: int = 0  # answers that were replayed; nothing left for them
     lowest_coverage: float = 1.0
     policies: Counter[str] = field(default_factory=Counter)
     detectors: Counter[str] = field(default_factory=Counter)
@@ -159,6 +160,8 @@ class Reader:
                     self._intents[members["id"]] = members
                 case "egress.outcome" if members["intent_id"] in self._intents:
                     self._outcomes[members["intent_id"]] = members
+                case "replay" if is_covered:
+                    month.given_again += 1
                 case kind if is_covered and kind in _EVENTS:
                     month.events.append(members)
 

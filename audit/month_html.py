@@ -66,6 +66,8 @@ def wording(month: Month, said: dict[str, str]) -> dict[str, Any]:
         "bases": BASES,
         "limits": LIMITS,
         "cost": cost,
+        "again": f"{month.given_again:,} answers were given again under an Idempotency-Key; "
+        "nothing left for these.",
         "rows": sorted(month.transfers.items()),
         "sealed": (month.head.time if month.head else "")[:19].replace("T", " "),
         "size": month.head.size if month.head else 0,

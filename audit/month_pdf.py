@@ -131,7 +131,7 @@ def _recipients(month: Month, words: dict[str, Any]) -> Story:
         _table(head, rows, (96, 38, 90, 50, 32, 46, 58, 51, 56), first_number=5),
         _text(
             f"{month.not_sent} attempts were recorded of which no byte was sent. Of {unknown} that "
-            "are counted above nobody knows whether they arrived.",
+            f"are counted above nobody knows whether they arrived. {words['again']}",
             _SMALL,
         ),
     ]

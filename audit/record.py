@@ -206,6 +206,22 @@ class OutcomeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayRecord:
+    """An answer that was given again under its ``Idempotency-Key``: nothing was decided or sent.
+
+    ``decision_id`` is the decision it repeats; None where the first request ended without one.
+    """
+
+    kind: ClassVar[str] = "replay"
+
+    decision_id: str | None
+    request_id: str
+    api_route: str
+    caller: CallerRecord
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class EventRecord:
     """Something that happened to the proxy itself: ``start``, ``stop``, ``policy.loaded`` …"""
 
@@ -213,7 +229,7 @@ class EventRecord:
     detail: tuple[tuple[str, str | int | float | bool], ...]
 
 
-Record = DecisionRecord | IntentRecord | OutcomeRecord | EventRecord
+Record = DecisionRecord | IntentRecord | OutcomeRecord | ReplayRecord | EventRecord
 
 
 def fields_of(record: Record) -> dict[str, object]:

@@ -22,6 +22,7 @@ from audit.record import (
     DecisionRecord,
     IntentRecord,
     OutcomeRecord,
+    ReplayRecord,
 )
 
 Schema = dict[str, Any]
@@ -76,6 +77,7 @@ def record_schema() -> Schema:
         "decision": _of_class(DecisionRecord),
         "egress.intent": _of_class(IntentRecord),
         "egress.outcome": _of_class(OutcomeRecord),
+        "replay": _of_class(ReplayRecord),
         **{kind: _of_names(members) for kind, members in OWN.items()},
     }
     kinds["egress.intent"]["properties"]["body"] = dict(_DIGEST)

@@ -13,9 +13,10 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from audit.capture_keys import BadCaptureKey, load_public_key
-from audit.errors import AuditError
+from audit.errors import AuditError, LedgerUnwritable
 from audit.keys import load_or_make_key
 from audit.ledger import Ledger
+from audit.record import ReplayRecord
 from audit.stores.address import open_store
 from audit.vault import VAULT, Vault
 from proxy import __version__
@@ -94,8 +95,14 @@ class Proxy:
             Conversations(self, lambda: self._objects, settings.max_body_bytes),
             Files(lambda: self._objects),
             Batches(lambda: self._objects),
-            Once(lambda: self._objects, settings.request_timeout_s),
+            Once(lambda: self._objects, settings.request_timeout_s, self._replayed),
         )
+
+    async def _replayed(self, record: ReplayRecord) -> None:
+        """Put a repeat on the record."""
+        if self._ledger is None:
+            raise LedgerUnwritable("the ledger is not open")
+        await self._ledger.replay(record)
 
     @property
     def _in_shadow(self) -> bool:

@@ -68,9 +68,7 @@ class AnswerRoute:
             ProxyError, AuditError: mapped by the handlers of `proxy.api.app`.
         """
         request, expose_route = await self._read(http)
-        asked = asked_in(
-            http, request.caller.key_id, request.route, lambda: canonical_bytes(request.body)
-        )
+        asked = asked_in(http, request.route, lambda: canonical_bytes(request.body))
         # A kept answer must be whole, and so must one that cannot be told in chunks as they come.
         flows = request.stream and asked is None and _can_flow(self._route)
         request = replace(request, live=flows)

@@ -56,7 +56,7 @@ class BatchRoutes:
         asked = read_json(await http.body(), max_depth=self._max_depth)
         _check(asked)
         owner = caller_of(http).key_id
-        repeat = asked_in(http, owner, "batches", lambda: canonical_bytes(asked))
+        repeat = asked_in(http, "batches", lambda: canonical_bytes(asked))
         return json_reply(200, await self._once.do(repeat, lambda: self._create(owner, asked)))
 
     async def _create(self, owner: str, asked: JSONObject) -> JSONObject:

@@ -1,8 +1,9 @@
 """`Idempotency-Key`: a request that is sent again gets the first answer, and is not done again.
 
 The key is claimed before anything is done, so that a repeat finds either the answer, or that there
-is none yet. The work goes on when its client has left: the client comes back for the answer. What
-may have left the house and has no answer that could be kept is never done again under its key.
+is none yet. A repeat that is answered is on the record first. The work goes on when its client has
+left: the client comes back for the answer. What may have left the house and has no answer that
+could be kept is never done again under its key.
 What was asked is kept as a digest, what was answered encrypted; nothing of either is in the clear.
 
 Source: draft-ietf-httpapi-idempotency-key-header-07, section 2;
@@ -17,12 +18,14 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import structlog
 from starlette.requests import Request as HttpRequest
 
+from audit.record import CallerRecord, ReplayRecord
+from proxy.api.gate import caller_of
 from proxy.api.protocol import Overloaded
 from proxy.api.reply import fault_body
 from proxy.errors import NOTHING_LEFT, CloudError, ProxyError, RequestError
@@ -44,19 +47,28 @@ MAX_AT_ONCE: Final = 256
 _KEY: Final = re.compile(r"[!-~]{1,255}")
 
 Work = Callable[[], Awaitable[JSONObject]]
+#: Makes a repeat durable in the ledger, or raises an `AuditError`.
+Note = Callable[[ReplayRecord], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request under a key: whose, which key, and the digest of what was asked."""
+    """One request under a key: whose, which key, and the digest of what was asked.
+
+    ``repeat`` is what goes on record where the request turns out to be a repeat: the decision id
+    and the status are not known yet.
+    """
 
     owner: str
     key: str
     digest: str
+    repeat: ReplayRecord
 
 
 class KeptFault(ProxyError):
     """The fault that the first request ended in, once more."""
+
+    decision_id: str | None = None
 
 
 class KeyConflict(RequestError):
@@ -66,7 +78,7 @@ class KeyConflict(RequestError):
     http_status = 409
 
 
-def asked_in(http: HttpRequest, owner: str, route: str, body: Callable[[], bytes]) -> Asked | None:
+def asked_in(http: HttpRequest, route: str, body: Callable[[], bytes]) -> Asked | None:
     """The request as its ``Idempotency-Key`` names it; None: it carries none.
 
     Raises:
@@ -78,15 +90,21 @@ def asked_in(http: HttpRequest, owner: str, route: str, body: Callable[[], bytes
     if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
         message = f"Send one {HEADER} of 1 to 255 visible ASCII characters."
         raise RequestError(message, code="invalid_idempotency_key")
-    return Asked(owner, keys[0], hashlib.sha256(route.encode() + b"\n" + body()).hexdigest())
+    caller, ticket = caller_of(http), http.scope["state"]["ticket"]
+    who = CallerRecord(caller.app, caller.team, caller.environment, caller.key_id)
+    repeat = ReplayRecord(None, ticket.request_id, route, who, 200)
+    return Asked(
+        caller.key_id, keys[0], hashlib.sha256(route.encode() + b"\n" + body()).hexdigest(), repeat
+    )
 
 
 class Once:
-    """Does work once for each key of each API key."""
+    """Does work once for each key of each API key; an answer given again is on the record."""
 
-    def __init__(self, store: Store, timeout_s: float) -> None:
-        """``timeout_s``: the longest that work can take."""
+    def __init__(self, store: Store, timeout_s: float, note: Note) -> None:
+        """``timeout_s``: the longest that work can take; ``note`` puts a repeat on the record."""
         self._store = store
+        self._note = note
         self._longest_s = timeout_s + 5.0
         self._running: set[asyncio.Task[JSONObject]] = set()
 
@@ -97,6 +115,7 @@ class Once:
             RequestError: ``idempotency_key_reused`` (422) for another request under the same key;
                 ``idempotency_in_progress``, ``idempotency_unknown`` (409); ``store_full``.
             KeptFault: what the first request ended in.
+            AuditError: a repeat could not be recorded, so it is not answered.
             ProxyError, AuditError: as ``work`` raises them.
         """
         if asked is None:
@@ -113,11 +132,29 @@ class Once:
             message = f"Too many requests with {HEADER} in a day."
             raise RequestError(message, code="store_full", http_status=429) from None
         if there is not None:
-            return _again(json.loads(there), asked)
+            return await self._again(json.loads(there), asked)
         task = asyncio.create_task(self._do(place, asked, work, ttl_s))
         self._running.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
+
+    async def _again(self, kept: dict[str, Any], asked: Asked) -> JSONObject:
+        """What was kept, once it is on record that it is given again."""
+        end = _end_of(kept, asked)
+        done = end.get("done")
+        told = done if isinstance(done, dict) else end["fault"]
+        status = told.get("status")
+        status = status if isinstance(status, int) else 200  # a batch has a status of its own
+        decision_id = told.get("decision_id")
+        await self._note(replace(asked.repeat, decision_id=decision_id, status=status))
+        if isinstance(done, dict):
+            return done
+        fault = KeptFault(
+            told["message"], code=told["code"], http_status=status, param=told["param"]
+        )
+        fault.error_type = told["type"]
+        fault.decision_id = decision_id
+        raise fault
 
     async def _do(
         self, place: tuple[str, str, str], asked: Asked, work: Work, ttl_s: float
@@ -127,7 +164,9 @@ class Once:
         except Exception as error:
             status, body = fault_body(error)
             unsent = isinstance(error, CloudError) and error.sent == "no"
-            fault = {"status": status, "unsent": unsent, **body["error"]}
+            decision_id = getattr(error, "decision_id", None)
+            fault = {"status": status, "unsent": unsent, "decision_id": decision_id}
+            fault |= body["error"]
             await self._end(place, asked, {"fault": fault}, ttl_s)
             raise
         await self._end(place, asked, {"done": done}, ttl_s)
@@ -154,23 +193,16 @@ class Once:
             task.exception()  # taken, so that a client that left leaves no warning behind
 
 
-def _again(kept: dict[str, Any], asked: Asked) -> JSONObject:
+def _end_of(kept: dict[str, Any], asked: Asked) -> dict[str, Any]:
+    """What the first request ended in; an error where the repeat gets none of it."""
     if kept["asked"] != asked.digest:
         raise RequestError(
             f"This {HEADER} was sent with another request.",
             code="idempotency_key_reused",
             http_status=422,
         )
-    if "done" in kept:
-        done: JSONObject = kept["done"]
-        return done
-    if "fault" in kept:
-        told = kept["fault"]
-        fault = KeptFault(
-            told["message"], code=told["code"], http_status=told["status"], param=told["param"]
-        )
-        fault.error_type = told["type"]
-        raise fault
+    if "done" in kept or "fault" in kept:
+        return kept
     if time.time() < kept["ends_at"]:
         raise KeyConflict("The first request with this key is still being answered.")
     raise KeyConflict(

@@ -20,7 +20,7 @@ from audit.cli import app
 from audit.month import Month, NoReport, Reader, month_of, read_month
 from audit.month_html import month_html
 from audit.month_pdf import month_pdf
-from audit.record import CoverageRecord, TransferRecord
+from audit.record import CallerRecord, CoverageRecord, ReplayRecord, TransferRecord
 from audit.replay import stored_heads
 from audit.sealer import Sealer
 from audit.stores.files import FileStore
@@ -53,6 +53,8 @@ async def _fill(folder: Path) -> None:
         permit = await ledger.intent(replace(intent, decision_id=id_), b"12345", ORIGIN)
         outcome = replace(an_outcome(permit), sent="no" if number == 19 else "yes")
         await ledger.outcome(replace(outcome, cost_usd=None if number == 17 else 1.25))
+    caller = CallerRecord("billing", "finance", "prod", "key-1")
+    await ledger.replay(ReplayRecord(f"dec_{16:028x}", "req_2", "responses", caller, 200))
     await ledger.close()
 
 
@@ -79,6 +81,8 @@ def test_counts_what_stayed_left_and_was_refused(month: Month) -> None:
     assert (month.transfers[eu].cost_usd, month.transfers[eu].unpriced) == (1.25, 1)
     assert dict(month.transfers[eu].found) == {"identity": 2}
     assert dict(month.transfers[eu].masked) == {"identity": 1}
+    assert month.given_again == 1
+    assert "1 answers were given again" in month_html(month, {})
     assert month.categories == ["identity", "health"]
     assert [event["kind"] for event in month.events] == ["policy.loaded"]
 

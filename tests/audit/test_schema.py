@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from audit.chain import read_line
 from audit.cli import app
 from audit.field_names import FRAME, KINDS
+from audit.record import CallerRecord, ReplayRecord
 from audit.schema import record_schema
 from tests.audit.test_ledger import (
     ORIGIN,
@@ -39,6 +40,9 @@ async def a_ledger(folder: Path) -> list[dict[str, object]]:
         permit = await ledger.intent(an_intent(), b"body", ORIGIN)
         await ledger.outcome(an_outcome(permit), answer)
     await ledger.intent(an_intent(), b"body", ORIGIN)
+    caller = CallerRecord("billing", "finance", "prod", "key-1")
+    for decision_id in ("dec_" + "a" * 28, None):
+        await ledger.replay(ReplayRecord(decision_id, "req_1", "responses", caller, 200))
     await ledger.close()
     return [read_line(line) for line in lines_of(folder)]
 

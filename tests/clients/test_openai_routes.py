@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import openai
 import pytest
 
+from audit.query import Filter, query
 from demo.stand_in_cloud import ANSWER, StandInCloud
 from proxy.api.wire import read_form_body
+from proxy.policy.switch import EgressSwitch
 from proxy.routes.form import Form, file_of
 from tests.harness import RunningProxy, running_proxy
 
@@ -233,3 +235,33 @@ def test_a_form_that_is_too_large_or_encoded_is_not_read(
     response = proxy.post_to("/v1/images/edits", b'{"prompt": "a"}')
     assert response.status_code == 415
     assert len(home.requests) == before
+
+
+def test_an_answer_given_again_is_on_the_record_though_nothing_may_leave_any_more(
+    client: openai.OpenAI, proxy: RunningProxy, cloud: StandInCloud
+) -> None:
+    def ask() -> openai.types.Completion:
+        return client.completions.create(
+            model="ringfence",
+            prompt=CLEAN,
+            max_tokens=4,
+            extra_headers={"Idempotency-Key": "again"},
+        )
+
+    first = ask()
+    assert len(cloud.requests) == 1
+    switch = EgressSwitch(proxy.data_dir)
+    switch.turn_off("security", "drill")
+    try:
+        second = ask()
+    finally:
+        switch.turn_on()
+    assert second == first
+    assert len(cloud.requests) == 1
+    decided = proxy.records("decision")[-1]
+    (again,) = proxy.records("replay")
+    assert again["decision_id"] == decided["decision_id"]
+    assert again["request_id"] != decided["request_id"]
+    assert again["caller"] == decided["caller"]
+    (row,) = query(proxy.data_dir / "ledger", Filter(kind="replay"))
+    assert (row["decision_id"], row["status"]) == (decided["decision_id"], 200)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import LedgerUnwritable
+from audit.record import ReplayRecord
 from proxy.api.app import Lifespan, Rooms, Watch, build_app
 from proxy.api.auth import KeyTable
 from proxy.api.batch import Batches
@@ -146,6 +147,11 @@ async def _readiness() -> tuple[str, ...]:
     return tuple(filter(None, os.environ.get("TEST_MISSING", "").split(",")))
 
 
+async def _replayed(record: ReplayRecord) -> None:
+    """Stands for the ledger: which decision is given again, with which status."""
+    _note(f"replay:{record.decision_id}:{record.status}:{record.caller.key_id}")
+
+
 def _store() -> Callable[[], ObjectStore]:
     """A real store, in a folder that goes with the process."""
     folder = tempfile.TemporaryDirectory(prefix="front-door-objects-")
@@ -167,7 +173,7 @@ def main() -> None:
             setattr(StrictProtocol, name, float(os.environ[name.upper()]))
     store, keys = _store(), KeyTable.load(settings.keys_file)
     conversations = Conversations(Answers(), store, settings.max_body_bytes)
-    once = Once(store, settings.request_timeout_s)
+    once = Once(store, settings.request_timeout_s, _replayed)
     rooms = Rooms(conversations, Files(store), Batches(store), once)
     app = build_app(
         rooms,

@@ -8,11 +8,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from audit.errors import LedgerUnwritable
+from audit.record import CallerRecord, ReplayRecord
 from proxy.api.once import KIND, Asked, KeptFault, KeyConflict, Once, packed, unpacked
 from proxy.errors import CloudError, LocalBackendError, RequestError
 from proxy.objects import ObjectStore, Quota
@@ -21,7 +24,20 @@ from tests.proxy.api.front_door import DECISION, FrontDoor
 from tests.proxy.api.test_answer import body, wait_for
 from tests.proxy.api.test_gate import code, post, status
 
-ASKED = Asked("key-1", "k-jane.doe@example-mail.com", "digest")
+REPEAT = ReplayRecord(None, "req_1", "chat.completions", CallerRecord("a", "t", "e", "key-1"), 200)
+ASKED = Asked("key-1", "k-jane.doe@example-mail.com", "digest", REPEAT)
+
+
+class Noted(list[ReplayRecord]):
+    """A ledger that keeps the repeats it is told of."""
+
+    async def __call__(self, record: ReplayRecord) -> None:
+        self.append(record)
+
+
+async def unwritable(_: ReplayRecord) -> None:
+    """A ledger that cannot be written."""
+    raise LedgerUnwritable("full")
 
 
 def with_key(text: str, key: str, **more: Any) -> bytes:
@@ -41,6 +57,7 @@ def test_a_repeat_gets_the_same_answer_and_asks_nobody(door: FrontDoor) -> None:
     first, second = (door.raw(with_key("echo", "repeat")) for _ in range(2))
     assert (status(first), payload(first)) == (200, payload(second))
     assert f"x-ringfence-decision-id: {DECISION}".encode() in second
+    assert door.notes()[-1] == f"replay:{DECISION}:200:open"
     assert seen(door) == before + 1
     assert status(door.raw(with_key("echo", "another"))) == 200
     assert status(door.raw(post(body("echo")))) == 200
@@ -141,7 +158,7 @@ def store(tmp_path: Path) -> Iterator[ObjectStore]:
 async def test_each_api_key_has_keys_of_its_own_and_nothing_is_in_the_clear(
     store: ObjectStore, tmp_path: Path
 ) -> None:
-    once = Once(lambda: store, 60.0)
+    once = Once(lambda: store, 60.0, Noted())
 
     async def secret() -> dict[str, str]:
         return {"text": "Jane Doe, 12 High Street"}
@@ -150,7 +167,7 @@ async def test_each_api_key_has_keys_of_its_own_and_nothing_is_in_the_clear(
         return {"text": "of another"}
 
     mine = await once.do(ASKED, secret)
-    theirs = await once.do(Asked("key-2", ASKED.key, ASKED.digest), other)
+    theirs = await once.do(Asked("key-2", ASKED.key, ASKED.digest, REPEAT), other)
     assert (mine["text"], theirs["text"]) == ("Jane Doe, 12 High Street", "of another")
     assert await once.do(ASKED, other) == mine
     written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
@@ -168,7 +185,7 @@ async def test_two_processes_do_the_work_once(store: ObjectStore, tmp_path: Path
         await asyncio.sleep(0.05)
         return {"times": times}
 
-    both = [Once(lambda: store, 60.0), Once(lambda: other, 60.0)]
+    both = [Once(lambda: store, 60.0, Noted()), Once(lambda: other, 60.0, Noted())]
     ends = await asyncio.gather(
         *(once.do(ASKED, work) for once in both * 4), return_exceptions=True
     )
@@ -180,7 +197,7 @@ async def test_two_processes_do_the_work_once(store: ObjectStore, tmp_path: Path
 
 async def test_work_that_was_cut_off_is_not_done_again(store: ObjectStore) -> None:
     """As after a crash: there is a claim, its time is over, and there is no answer."""
-    once = Once(lambda: store, -5.0)
+    once = Once(lambda: store, -5.0, Noted())
     working = asyncio.create_task(once.do(ASKED, lambda: asyncio.sleep(60, {})))
     async with asyncio.timeout(5):
         while not await store.all(KIND, ASKED.owner):
@@ -193,8 +210,63 @@ async def test_work_that_was_cut_off_is_not_done_again(store: ObjectStore) -> No
     assert caught.value.code == "idempotency_unknown"
 
 
+async def test_a_repeat_is_on_the_record_before_its_answer(store: ObjectStore) -> None:
+    noted = Noted()
+    once = Once(lambda: store, 60.0, noted)
+    done = {"status": 200, "decision_id": DECISION, "body": {}}
+
+    async def work() -> dict[str, Any]:
+        return done
+
+    assert await once.do(ASKED, work) == done
+    assert noted == []
+    assert await once.do(ASKED, work) == done
+    assert noted == [replace(REPEAT, decision_id=DECISION)]
+
+
+async def test_a_repeat_that_cannot_be_recorded_is_not_answered(store: ObjectStore) -> None:
+    async def work() -> dict[str, Any]:
+        return {"status": 200, "decision_id": DECISION, "body": {"text": "an answer"}}
+
+    await Once(lambda: store, 60.0, Noted()).do(ASKED, work)
+    with pytest.raises(LedgerUnwritable):
+        await Once(lambda: store, 60.0, unwritable).do(ASKED, work)
+    noted = Noted()
+    assert (await Once(lambda: store, 60.0, noted).do(ASKED, work))["decision_id"] == DECISION
+    assert len(noted) == 1
+
+
+async def test_another_request_under_the_key_gives_nothing_and_leaves_no_record(
+    store: ObjectStore,
+) -> None:
+    once = Once(lambda: store, 60.0, unwritable)
+
+    async def work() -> dict[str, Any]:
+        return {}
+
+    await once.do(ASKED, work)
+    with pytest.raises(RequestError) as caught:
+        await once.do(replace(ASKED, digest="other"), work)
+    assert caught.value.code == "idempotency_key_reused"
+
+
+async def test_a_batch_that_is_made_again_is_recorded_with_its_http_status(
+    store: ObjectStore,
+) -> None:
+    noted = Noted()
+    once = Once(lambda: store, 60.0, noted)
+
+    async def work() -> dict[str, Any]:
+        return {"id": "batch_1", "status": "validating"}
+
+    for _ in range(2):
+        await once.do(ASKED, work)
+    assert noted == [REPEAT]
+
+
 async def test_a_kept_fault_says_what_the_first_one_said(store: ObjectStore) -> None:
-    once = Once(lambda: store, 60.0)
+    noted = Noted()
+    once = Once(lambda: store, 60.0, noted)
 
     async def fails() -> dict[str, str]:
         raise CloudError("The cloud did not answer.", error_type="timeout", http_status=504)
@@ -205,6 +277,7 @@ async def test_a_kept_fault_says_what_the_first_one_said(store: ObjectStore) -> 
         await once.do(ASKED, fails)
     assert again.value.body == first.value.body
     assert again.value.http_status == 504
+    assert noted == [replace(REPEAT, status=504)]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +285,7 @@ async def test_a_kept_fault_says_what_the_first_one_said(store: ObjectStore) -> 
     [LocalBackendError("Down."), CloudError("Used up.", error_type="over_budget", sent="no")],
 )
 async def test_a_key_is_free_again_when_nothing_left(fault: Exception, store: ObjectStore) -> None:
-    once = Once(lambda: store, 60.0)
+    once = Once(lambda: store, 60.0, Noted())
 
     async def fails() -> dict[str, str]:
         raise fault
@@ -229,15 +302,15 @@ async def test_too_many_keys_are_refused_and_none_is_forgotten(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.api.once.QUOTA", Quota(2, drops_oldest=False))
-    once = Once(lambda: store, 60.0)
+    once = Once(lambda: store, 60.0, Noted())
 
     async def work() -> dict[str, str]:
         return {}
 
     for place in range(2):
-        await once.do(Asked("key-1", f"k{place}", "d"), work)
+        await once.do(Asked("key-1", f"k{place}", "d", REPEAT), work)
     with pytest.raises(RequestError) as caught:
-        await once.do(Asked("key-1", "k2", "d"), work)
+        await once.do(Asked("key-1", "k2", "d", REPEAT), work)
     assert (caught.value.http_status, caught.value.code) == (429, "store_full")
     assert len(await store.all(KIND, "key-1")) == 2
 

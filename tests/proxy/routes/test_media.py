@@ -103,7 +103,7 @@ def test_several_pictures_come_under_the_name_of_a_list() -> None:
 
 
 def test_text_is_asked_for_as_json_and_told_as_text() -> None:
-    body = {"file": SOUND, "response_format": "text"}
+    body: dict[str, Any] = {"file": SOUND, "response_format": "text"}
     assert TRANSCRIPTIONS.at_home.ask(body) == {"file": SOUND, "response_format": "json"}
     assert TRANSCRIPTIONS.plain(body, {"text": "hello"}) == "hello\n"
     assert TRANSCRIPTIONS.plain({"file": SOUND}, {"text": "hello"}) is None
