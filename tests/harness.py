@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
@@ -72,22 +72,29 @@ class RunningProxy:
     url: str
     data_dir: Path
     log_path: Path
+    clients: list[openai.OpenAI] = field(default_factory=list, repr=False)
 
     @property
     def client(self) -> openai.OpenAI:
-        """An unmodified client, but for the one line an app changes, and no retries of its own."""
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="sk-any", max_retries=0)
+        """An unmodified client, but for the one line an app changes, and no retries of its own.
+
+        It is closed when the proxy ends, if not before.
+        """
+        made = openai.OpenAI(base_url=f"{self.url}/v1", api_key="sk-any", max_retries=0)
+        self.clients.append(made)
+        return made
 
     def ask(self, text: str, **more: object) -> openai.types.chat.ChatCompletion:
         """One short question through the client."""
-        answer: openai.types.chat.ChatCompletion = self.client.chat.completions.create(
-            **{  # type: ignore[call-overload]
-                "model": "ringfence",
-                "messages": [{"role": "user", "content": text}],
-                "max_tokens": 8,
-                **more,
-            }
-        )
+        with self.client as client:
+            answer: openai.types.chat.ChatCompletion = client.chat.completions.create(
+                **{  # type: ignore[call-overload]
+                    "model": "ringfence",
+                    "messages": [{"role": "user", "content": text}],
+                    "max_tokens": 8,
+                    **more,
+                }
+            )
         return answer
 
     def post(self, body: bytes, **headers: str) -> httpx2.Response:
@@ -225,6 +232,8 @@ def running_proxy(
         _wait_until_ready(proxy, ready)
         yield proxy
     finally:
+        for client in proxy.clients:
+            client.close()
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(30)

@@ -104,7 +104,7 @@ def test_refuses_any_other_host(door: FrontDoor, host: bytes) -> None:
         b"/v1/files/",
         b"/v1/files/a/content/x",
         b"/v1/batches/a/results",
-        b"/v1/images/edits",
+        b"/v1/images/edit",
         b"/v1/models/",
         b"/v1/models/..",
         b"/v1/models/../chat/completions",
