@@ -201,7 +201,11 @@ async def _read(
         await response.aclose()
     if incoming is not None and (fault is None or incoming.begun.is_set()):
         return incoming.outcome(bytes_sent, fault)
-    return broken(fault or "connection", status)
+    if kind == _EVENTS:
+        return broken(fault or "connection", status)
+    told = broken(fault or "connection", None)  # as where nobody asked for a stream
+    told.sent = "unknown"
+    return told
 
 
 async def _pass_on(response: httpx2.Response, incoming: Incoming) -> None:
