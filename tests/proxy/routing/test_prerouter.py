@@ -109,7 +109,7 @@ QUESTIONS = ("What is {} plus {}?", "Who wrote the forgotten novel number {} of 
 def write_data(path: Path) -> None:
     """Sums that the local model is sure of, and novels that it is not."""
     lines = []
-    for n in range(360):
+    for n in range(180):
         hard = n % 3 == 0
         row = {
             "id": f"q{n}",
@@ -130,6 +130,7 @@ def routing_of(record: dict[str, Any]) -> dict[str, Any]:
     return routing
 
 
+@pytest.mark.timeout(300)
 async def test_a_running_proxy_sends_ahead_what_it_learned_and_nothing_that_is_pinned(
     tmp_path: Path, local_url: str
 ) -> None:
@@ -138,7 +139,7 @@ async def test_a_running_proxy_sends_ahead_what_it_learned_and_nothing_that_is_p
     env = {"RINGFENCE_LOCAL_BASE_URL": local_url}
     done = ringfence(
         *("calibrate", "--data", str(tmp_path / "qa.jsonl"), "--out", str(made), "--recorded"),
-        *("--goal", "cloud share at most 60%", "--ahead", "0.05"),
+        *("--goal", "cloud share at most 60%", "--ahead", "0.1"),
         **env,
     )
     assert done.returncode == 0, done.stderr
