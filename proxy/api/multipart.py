@@ -7,9 +7,10 @@ Source: RFC 7578; RFC 2046, section 5.1.1 for boundaries.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -152,13 +153,17 @@ class _Reader:
         self.ended = True
 
     def _text(self, raw: bytes) -> str:
-        """A name as its sender meant it: browsers and clients send UTF-8 (RFC 7578, 5.1)."""
-        text = raw.decode("utf-8", "replace")
-        if not text.isprintable() or "\ufffd" in text:
-            self._stop("a name is not printable UTF-8")
-        return text
+        """A name as its sender meant it: browsers and clients send UTF-8 (RFC 7578, 5.1).
 
-    def _stop(self, fault: str) -> None:
+        What a backslash means they do not agree on, so a name that holds one is none.
+        """
+        with contextlib.suppress(UnicodeDecodeError):
+            text = raw.decode("utf-8")
+            if text.isprintable() and "\\" not in text:
+                return text
+        self._stop("a name is not printable UTF-8 without backslashes")
+
+    def _stop(self, fault: str) -> NoReturn:
         self.fault = fault
         raise FormParserError
 
