@@ -85,16 +85,18 @@ class RunningProxy:
         return made
 
     def ask(self, text: str, **more: object) -> openai.types.chat.ChatCompletion:
-        """One short question through the client."""
-        with self.client as client:
-            answer: openai.types.chat.ChatCompletion = client.chat.completions.create(
-                **{  # type: ignore[call-overload]
-                    "model": "ringfence",
-                    "messages": [{"role": "user", "content": text}],
-                    "max_tokens": 8,
-                    **more,
-                }
-            )
+        """One short question through the client; a stream is read from it later."""
+        client = self.client
+        answer: openai.types.chat.ChatCompletion = client.chat.completions.create(
+            **{  # type: ignore[call-overload]
+                "model": "ringfence",
+                "messages": [{"role": "user", "content": text}],
+                "max_tokens": 8,
+                **more,
+            }
+        )
+        if not more.get("stream"):
+            client.close()
         return answer
 
     def post(self, body: bytes, **headers: str) -> httpx2.Response:
