@@ -178,7 +178,7 @@ def speed(numbers: Numbers, detectors: dict[str, Inspect], serving: Serving) -> 
     yield "| | stock Presidio | Ringfence | ratio |\n|---|---|---|---|"
     yield _ratio("characters a second, all sets", rates["stock"], rates["ringfence"])
     for size in (140, 4000):
-        took = {name: _cold_ms(inspect, size) for name, inspect in detectors.items()}
+        took, _ = cold_ms(detectors, size)
         pair = Pair(f"{size:,} characters, never seen", took["stock"], took["ringfence"])
         numbers.times_ms.append(pair)
         yield _ratio(f"ms for {pair.label}", pair.stock, pair.ours)
@@ -198,16 +198,35 @@ def speed(numbers: Numbers, detectors: dict[str, Inspect], serving: Serving) -> 
     )
 
 
-def _cold_ms(inspect: Inspect, size: int, runs: int = 9) -> float:
-    """Median time for a text of ``size`` characters that was not seen before, in ms."""
-    times = []
+def cold_ms(
+    detectors: dict[str, Inspect], size: int, runs: int = 25
+) -> tuple[dict[str, float], float]:
+    """Median ms of each for texts of ``size`` characters that it never saw, and of stock over ours.
+
+    Each text goes through both, in turns the one or the other first, so that what the machine does
+    beside this meets both alike.
+    """
+    times: dict[str, list[float]] = {name: [] for name in detectors}
     for run in range(runs + 1):
         sentence = f"In chapter {run}, the harbour master Ilse Brandt counts the boats again. "
         text = (sentence * (size // len(sentence) + 1))[:size]
-        started = time.perf_counter()
-        inspect(text)
-        times.append((time.perf_counter() - started) * 1000)
-    return statistics.median(times[1:])
+        for name in list(detectors)[:: 1 if run % 2 else -1]:
+            started = time.perf_counter()
+            detectors[name](text)
+            times[name].append((time.perf_counter() - started) * 1000)
+    ratios = [a / b for a, b in zip(times["stock"][1:], times["ringfence"][1:], strict=True)]
+    told = {name: statistics.median(each[1:]) for name, each in times.items()}
+    return told, statistics.median(ratios)
+
+
+def show_cold(detectors: dict[str, Inspect]) -> None:
+    """What a text that was never seen costs, and nothing else."""
+    for size in (140, 4000):
+        took, ratio = cold_ms(detectors, size)
+        print(
+            f"{size:,} characters: stock {took['stock']:.1f} ms, ours {took['ringfence']:.1f} ms; "
+            f"stock over ours, median of pairs: {ratio:.2f}"
+        )
 
 
 def _ratio(name: str, first: float, second: float) -> str:
@@ -239,8 +258,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="the folder of the sets")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--cold", action="store_true", help="only time texts never seen")
     arguments = parser.parse_args()
     detectors = {"stock": stock(), "ringfence": ours()}
+    if arguments.cold:
+        show_cold(detectors)
+        return
     numbers = Numbers()
     lines = []
     for line in tables(arguments.folder, detectors, numbers):
