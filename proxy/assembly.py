@@ -35,7 +35,6 @@ from proxy.egress.limit import AttemptLimit
 from proxy.egress.spending import Spending
 from proxy.egress.transport import Door
 from proxy.errors import PolicyError, ProxyError, SettingsError
-from proxy.inspection.files import Ocr
 from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import ProcessInspector
 from proxy.local.backend import LocalBackend
@@ -185,7 +184,7 @@ class Proxy:
         inspector = ProcessInspector(
             num_workers=settings.inspection_workers,
             timeout_s=settings.inspection_timeout_s,
-            config=DetectorConfig(settings.languages, settings.token_model_dir, Ocr(settings.ocr)),
+            config=DetectorConfig.of(settings),
         )
         stack.push_async_callback(inspector.aclose)
         await inspector.start()
@@ -266,20 +265,10 @@ class Proxy:
         settings = self._settings
         if settings.local_base_url is None:
             raise SettingsError("no local endpoint: `ringfence serve` starts the embedded one")
-        key = settings.local_api_key
-
-        def endpoint(url: str, model: str) -> OpenAIHTTPBackend:
-            return OpenAIHTTPBackend(
-                url,
-                model,
-                api_key=key.get_secret_value() if key else None,
-                timeout_s=settings.local_timeout_s,
-            )
-
         vectors = settings.embedding_base_url or settings.local_base_url
         return LocalTier(
-            endpoint(settings.local_base_url, settings.local_model),
-            {"embeddings": endpoint(vectors, settings.embedding_model)},
+            OpenAIHTTPBackend.of(settings, settings.local_base_url, settings.local_model),
+            {"embeddings": OpenAIHTTPBackend.of(settings, vectors, settings.embedding_model)},
         )
 
     def _open_estimator(

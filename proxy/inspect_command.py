@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from proxy.inspection.cli import inspect_jsonl
-from proxy.inspection.files import Ocr
 from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import ProcessInspector
 from proxy.policy.decide import Context, decide
@@ -30,7 +29,7 @@ def inspect_lines(settings: Settings, lines: Iterable[bytes], out: TextIO, worke
         inspector = ProcessInspector(
             num_workers=workers,
             timeout_s=settings.inspection_timeout_s,
-            config=DetectorConfig(settings.languages, settings.token_model_dir, Ocr(settings.ocr)),
+            config=DetectorConfig.of(settings),
         )
         await inspector.start()
         try:

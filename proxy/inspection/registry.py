@@ -6,9 +6,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy.inspection.detector import Detector
 from proxy.inspection.files import Ocr
+
+if TYPE_CHECKING:  # no detector process needs it
+    from proxy.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,11 @@ class DetectorConfig:
     languages: tuple[str, ...]
     token_model: Path | None = None
     ocr: Ocr = Ocr.OFF
+
+    @classmethod
+    def of(cls, settings: Settings) -> DetectorConfig:
+        """What ``settings`` ask for."""
+        return cls(settings.languages, settings.token_model_dir, Ocr(settings.ocr))
 
     def to_json(self) -> str:
         """As one line, for the environment of the detector processes."""

@@ -20,7 +20,6 @@ from audit.errors import AuditError
 from proxy.errors import SettingsError
 from proxy.inspection.detector import Inspector
 from proxy.inspection.entities import ENTITIES
-from proxy.inspection.files import Ocr
 from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import ProcessInspector
 from proxy.learning.harvest import Harvest, Wish, harvest
@@ -78,7 +77,7 @@ async def _detectors() -> AsyncIterator[Inspector]:
     inspector = ProcessInspector(
         num_workers=len(os.sched_getaffinity(0)),
         timeout_s=settings.inspection_timeout_s,
-        config=DetectorConfig(settings.languages, settings.token_model_dir, Ocr(settings.ocr)),
+        config=DetectorConfig.of(settings),
     )
     await inspector.start()
     try:

@@ -19,6 +19,7 @@ from proxy.routes.form import written
 from proxy.routes.logprobs import NUM_TOP, read_logprobs
 from proxy.routes.registry import ROUTES
 from proxy.routes.route import AtHome
+from proxy.settings import Settings
 from proxy.types import JSON, Draft, JSONObject, Request
 
 _MAX_ANSWER_BYTES: Final = 32 * 2**20
@@ -51,6 +52,17 @@ class OpenAIHTTPBackend:
             timeout=httpx2.Timeout(timeout_s, connect=5.0),
             follow_redirects=False,
             trust_env=False,
+        )
+
+    @classmethod
+    def of(cls, settings: Settings, base_url: str, model: str) -> OpenAIHTTPBackend:
+        """An endpoint of the local tier, with the key and the patience of ``settings``."""
+        key = settings.local_api_key
+        return cls(
+            base_url,
+            model,
+            api_key=key.get_secret_value() if key else None,
+            timeout_s=settings.local_timeout_s,
         )
 
     async def generate(self, request: Request) -> Draft:

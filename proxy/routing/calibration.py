@@ -164,7 +164,7 @@ def _of(raw: Any) -> Calibration | None:
     if set(raw) != names | {"id"}:
         return None
     numbers = ("threshold", "bound", "delta", "expected_share", "expected_accuracy")
-    if not all(_is_number(raw[name]) for name in numbers):
+    if not all(is_number(raw[name]) for name in numbers):
         return None
     try:
         curve = tuple((float(share), float(accuracy)) for share, accuracy in raw["curve"])
@@ -180,6 +180,7 @@ def _of(raw: Any) -> Calibration | None:
         return None
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether ``value`` is a finite number of JSON."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(float(value))  # type: ignore[arg-type]

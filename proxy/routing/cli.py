@@ -366,13 +366,8 @@ def _encoder_settings(settings: Settings) -> Iterator[Settings]:
 
 
 def _endpoint(settings: Settings, url: str | None, model: str) -> OpenAIHTTPBackend:
-    key = settings.local_api_key
-    return OpenAIHTTPBackend(
-        url or "http://127.0.0.1:9/v1",  # nobody is asked there
-        model,
-        api_key=key.get_secret_value() if key else None,
-        timeout_s=settings.local_timeout_s,
-    )
+    """The endpoint at ``url``; without one, a place where nobody is asked."""
+    return OpenAIHTTPBackend.of(settings, url or "http://127.0.0.1:9/v1", model)
 
 
 def too_hard(goal: Goal, table: Table, error_rate: float) -> str:

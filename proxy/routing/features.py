@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from proxy.routing.doubts import doubts_of
-from proxy.routing.signals import SIGNALS
+from proxy.routing.signals import SIGNALS, evidence_of
 from proxy.types import JSON, Draft, Request
 
 _DIGIT: Final = re.compile(r"\d")
@@ -33,7 +33,8 @@ def features_of(request: Request, draft: Draft) -> tuple[float | None, ...] | No
 
     None in place of all where the log-probabilities tell nothing.
     """
-    signals = tuple(signal.of(draft) for signal in SIGNALS.values())
+    told = evidence_of(draft)
+    signals = tuple(signal.read(told) for signal in SIGNALS.values())
     if signals[0] is None:
         return None
     return (

@@ -17,7 +17,7 @@ from proxy.errors import LocalBackendError, SettingsError
 from proxy.local.backend import LocalBackend
 from proxy.routes.chat import CHAT
 from proxy.routes.embeddings import EMBEDDINGS
-from proxy.routing.calibration import Calibration
+from proxy.routing.calibration import Calibration, is_number
 from proxy.routing.features import QUESTION_FEATURES, question_features, question_of
 from proxy.routing.learned import LearnedModel, read_model
 from proxy.settings import Settings
@@ -182,13 +182,9 @@ async def vectors_of(
     vectors: list[list[float]] = []
     for one in told if isinstance(told, list | tuple) else ():
         vector = one.get("embedding") if isinstance(one, dict) else None
-        if not isinstance(vector, list | tuple) or not all(map(_is_number, vector)):
+        if not isinstance(vector, list | tuple) or not all(map(is_number, vector)):
             raise LocalBackendError("The encoder's answer cannot be read.")
         vectors.append([float(value) for value in vector])
     if len(vectors) != len(texts) or len({len(vector) for vector in vectors}) != 1:
         raise LocalBackendError("The encoder's answer cannot be read.")
     return vectors
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -33,6 +33,27 @@ _ANSWER_MARK: Final = re.compile(r"(?i)\banswer(?:\s+is)?\s*:?\s*|####\s*|\\boxe
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the server told of a draft, looked at once for all signals.
+
+    ``logprobs``, shape ``(num_tokens,)``, are empty where they are no evidence; ``top``, the
+    alternatives at each token, where a place has fewer than two, or tells nothing.
+    """
+
+    tokens: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    top: tuple[Top, ...]
+
+
+def evidence_of(draft: Draft) -> Evidence:
+    """The evidence in ``draft``."""
+    logprobs = draft.token_logprobs if is_evidence(draft.token_logprobs) else ()
+    top = draft.top_logprobs
+    whole = logprobs and len(top) == len(logprobs) and all(len(place) > 1 for place in top)
+    return Evidence(draft.tokens, logprobs, top if whole else ())
+
+
+@dataclass(frozen=True, slots=True)
 class Signal:
     """A score over a draft: its name, the least and the most it can be, and a start value for τ.
 
@@ -40,33 +61,37 @@ class Signal:
     """
 
     name: str
-    of: Callable[[Draft], float | None]
+    read: Callable[[Evidence], float | None]
     low: float
     high: float
     default_threshold: float
     meaning: str
     needs_top: bool = False
 
+    def of(self, draft: Draft) -> float | None:
+        """The signal of ``draft``; None where the server gave too little for it."""
+        return self.read(evidence_of(draft))
+
     def score(self, _: Request, draft: Draft) -> float | None:
         """The signal of ``draft``, whatever was asked."""
         return self.of(draft)
 
 
-def mean_logprob(draft: Draft) -> float | None:
+def mean_logprob(told: Evidence) -> float | None:
     """Arithmetic mean of the token log-probabilities (natural log): the paper's rule."""
-    return _mean(_logprobs(draft))
+    return _mean(told.logprobs)
 
 
-def min_logprob(draft: Draft) -> float | None:
+def min_logprob(told: Evidence) -> float | None:
     """The least sure token."""
-    return min(_logprobs(draft), default=None)
+    return min(told.logprobs, default=None)
 
 
-def quantile_of(share: float) -> Callable[[Draft], float | None]:
+def quantile_of(share: float) -> Callable[[Evidence], float | None]:
     """The signal "the ``share`` quantile of the token log-probabilities", with interpolation."""
 
-    def quantile(draft: Draft) -> float | None:
-        ordered = sorted(_logprobs(draft))
+    def quantile(told: Evidence) -> float | None:
+        ordered = sorted(told.logprobs)
         if not ordered:
             return None
         place = share * (len(ordered) - 1)
@@ -77,38 +102,38 @@ def quantile_of(share: float) -> Callable[[Draft], float | None]:
     return quantile
 
 
-def answer_perplexity(draft: Draft) -> float | None:
+def answer_perplexity(told: Evidence) -> float | None:
     """Minus the perplexity of the answer span: what follows the last "answer:", `####`, `\\boxed{`.
 
     The whole draft where it has no such mark. Perplexity is exp(-mean log-probability).
     """
-    logprobs = _logprobs(draft)
-    mean = _mean(logprobs[_answer_start(draft.tokens) :])
+    logprobs = told.logprobs
+    mean = _mean(logprobs[_answer_start(told.tokens) :])
     return None if mean is None else -math.exp(min(-mean, 700.0))
 
 
-def entropy(draft: Draft) -> float | None:
+def entropy(told: Evidence) -> float | None:
     """Minus the mean entropy (nats) of the alternatives at each token.
 
     The mass that the alternatives leave out counts as one bin, so that a list cut at k does not
     look surer than it is.
     """
-    return _mean([-_entropy(top) for top in _top(draft)])
+    return _mean([-_entropy(top) for top in told.top])
 
 
-def first_margin(draft: Draft) -> float | None:
+def first_margin(told: Evidence) -> float | None:
     """Probability of the likeliest first token less that of the next."""
-    return next((_margin(top) for top in _top(draft)), None)
+    return next((_margin(top) for top in told.top), None)
 
 
-def mean_margin(draft: Draft) -> float | None:
+def mean_margin(told: Evidence) -> float | None:
     """Mean over the tokens of the likeliest token's probability less the next one's."""
-    return _mean([_margin(top) for top in _top(draft)])
+    return _mean([_margin(top) for top in told.top])
 
 
-def worst_window(draft: Draft) -> float | None:
+def worst_window(told: Evidence) -> float | None:
     """The least mean log-probability of `WINDOW_TOKENS` tokens in a row."""
-    logprobs = _logprobs(draft)
+    logprobs = told.logprobs
     if len(logprobs) <= WINDOW_TOKENS:
         return _mean(logprobs)
     sums = [0.0, *accumulate(logprobs)]
@@ -116,9 +141,9 @@ def worst_window(draft: Draft) -> float | None:
     return min(end - start for start, end in pairs) / WINDOW_TOKENS
 
 
-def tail_window(draft: Draft) -> float | None:
+def tail_window(told: Evidence) -> float | None:
     """The mean log-probability of the last `WINDOW_TOKENS` tokens."""
-    return _mean(_logprobs(draft)[-WINDOW_TOKENS:])
+    return _mean(told.logprobs[-WINDOW_TOKENS:])
 
 
 _INF: Final = math.inf
@@ -140,18 +165,6 @@ SIGNALS: Final = {
         Signal("tail_window", tail_window, -_INF, 0, -0.6, "last 16 tokens' mean"),
     )
 }
-
-
-def _logprobs(draft: Draft) -> tuple[float, ...]:
-    return draft.token_logprobs if is_evidence(draft.token_logprobs) else ()
-
-
-def _top(draft: Draft) -> tuple[Top, ...]:
-    """The alternatives at each token; none where a place has fewer than two, or tells nothing."""
-    top = draft.top_logprobs
-    if not _logprobs(draft) or len(top) != len(draft.token_logprobs):
-        return ()
-    return top if all(len(place) > 1 for place in top) else ()
 
 
 def _mean(values: Sequence[float]) -> float | None:
