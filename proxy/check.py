@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from audit.errors import AuditError
 from audit.stores.address import excess_rights
@@ -26,6 +26,9 @@ from proxy.routing.catalog import threshold_of
 from proxy.routing.prerouter import foresight_in_force
 from proxy.routing.signals import SIGNALS
 from proxy.settings import Settings
+
+#: Longest wait for each of the questions to the local tier: somebody looks on.
+_PATIENCE_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +133,26 @@ async def _local(settings: Settings) -> tuple[Remark, ...]:
         if is_ready(settings.model_dir):
             return (Remark("good", "local tier", f"embedded model in {settings.model_dir}"),)
         return (Remark("bad", "local tier", "no embedded model: run `ringfence model pull`"),)
-    backend = OpenAIHTTPBackend(settings.local_base_url, settings.local_model, timeout_s=20.0)
-    reachable = await backend.probe()
-    found = await backend.learn() if reachable else None
-    await backend.aclose()
-    if not reachable:
-        says = f"{settings.local_base_url} does not answer"
-        return (Remark("bad", "local tier", says),)
-    return (
-        Remark("good", "local tier", f"{settings.local_base_url} answers"),
-        _logprobs(settings, found),
-    )
+    url = settings.local_base_url
+    backend = OpenAIHTTPBackend.of(settings, url, settings.local_model, _PATIENCE_S)
+    try:
+        door = _door("local tier", url, await backend.knock())
+        if door.level == "bad":
+            return (door,)
+        return (door, _logprobs(settings, await backend.learn()))
+    finally:
+        await backend.aclose()
+
+
+def _door(what: str, url: str, status: int) -> Remark:
+    """What it means that an endpoint at home listed its models with ``status``."""
+    if status == 200:
+        return Remark("good", what, f"{url} answers")
+    if status in (401, 403):
+        return Remark("bad", what, f"{url} wants another key: RINGFENCE_LOCAL_API_KEY")
+    if status:
+        return Remark("bad", what, f"{url} lists no models: status {status}")
+    return Remark("bad", what, f"{url} does not answer")
 
 
 def _logprobs(settings: Settings, found: Abilities | None) -> Remark:

@@ -55,14 +55,16 @@ class OpenAIHTTPBackend:
         )
 
     @classmethod
-    def of(cls, settings: Settings, base_url: str, model: str) -> OpenAIHTTPBackend:
-        """An endpoint of the local tier, with the key and the patience of ``settings``."""
+    def of(
+        cls, settings: Settings, base_url: str, model: str, patience_s: float = float("inf")
+    ) -> OpenAIHTTPBackend:
+        """An endpoint of the local tier, with the key and the patience of ``settings``, or less."""
         key = settings.local_api_key
         return cls(
             base_url,
             model,
             api_key=key.get_secret_value() if key else None,
-            timeout_s=settings.local_timeout_s,
+            timeout_s=min(settings.local_timeout_s, patience_s),
         )
 
     async def generate(self, request: Request) -> Draft:
@@ -198,10 +200,14 @@ class OpenAIHTTPBackend:
 
     async def probe(self) -> bool:
         """Whether the endpoint answers."""
+        return await self.knock() == 200
+
+    async def knock(self) -> int:
+        """The status with which the endpoint lists its models; 0 where nobody answers in time."""
         try:
-            return (await self._wire.get("/models", timeout=2.0)).status_code == 200
+            return (await self._wire.get("/models", timeout=2.0)).status_code
         except httpx2.HTTPError:
-            return False
+            return 0
 
     async def aclose(self) -> None:
         """Close every connection."""

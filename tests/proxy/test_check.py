@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from demo.stand_in_cloud import Recorded, Reply, StandInCloud
 from proxy.check import Remark, run_checks
 from proxy.policy.switch import EgressSwitch
 from proxy.settings import Settings, load_settings
 from tests.harness import ROOT, free_port
+from tests.proxy.local.test_openai_http import an_answer
 from tests.proxy.policy.signing import Persons
 
 POLICY = str(ROOT / "policies" / "default.yaml")
@@ -78,6 +81,30 @@ async def test_a_local_tier_that_answers_is_good(local_url: str, tmp_path: Path)
     assert (
         said["log-probabilities"].says == "beside tools: unable; in streams: yes; alternatives: yes"
     )
+
+
+def wants_key(recorded: Recorded) -> Reply:
+    """A local endpoint that answers whoever has its key."""
+    if ("authorization", "Bearer lk-canary-1") in [(n.lower(), v) for n, v in recorded.headers]:
+        return Reply(body=json.dumps(an_answer()).encode())
+    return Reply(status=401, body=b"{}")
+
+
+async def test_a_local_tier_that_wants_a_key_is_asked_with_it(tmp_path: Path) -> None:
+    with StandInCloud(wants_key) as there:
+        here = {"RINGFENCE_LOCAL_BASE_URL": there.base_url}
+        for key, level in (("lk-canary-1", "good"), ("lk-canary-2", "bad"), ("", "bad")):
+            said = await remarks(settings(tmp_path, **here, RINGFENCE_LOCAL_API_KEY=key))
+            assert said["local tier"].level == level
+            assert ("RINGFENCE_LOCAL_API_KEY" in said["local tier"].says) is (level == "bad")
+            assert ("log-probabilities" in said) is (level == "good")
+            assert "canary" not in repr(said)
+
+
+async def test_a_local_tier_that_lists_no_models_is_bad(tmp_path: Path) -> None:
+    with StandInCloud(lambda _: Reply(status=404, body=b"{}")) as there:
+        said = await remarks(settings(tmp_path, RINGFENCE_LOCAL_BASE_URL=there.base_url))
+    assert said["local tier"].says == f"{there.base_url} lists no models: status 404"
 
 
 async def test_an_estimator_or_threshold_that_cannot_be_is_bad(tmp_path: Path) -> None:
