@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
 JSONObject = Mapping[str, JSON]
 
-
 #: The model name that leaves the choice to the proxy.
 AUTO_MODEL: Final = "ringfence"
 
@@ -258,6 +257,7 @@ class Destination:
     models: tuple[str, ...]
     region: str
     transfer: Transfer
+    stream_usage: bool = True  # it takes `stream_options`, and counts the tokens of a stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ class CloudTier:
     def _plan(
         self, request: Request, destination: Destination, masked: Masked | None
     ) -> Plan | None:
-        call = _call_of(request)
+        call = _call_of(request, destination)
         if call is None:
             return None
         is_masked = masked is not None and masked.inspection is not None
@@ -145,7 +145,7 @@ class CloudTier:
         """
         _check(decision, destination, masked, look)
         flows = _flows(request, decision)
-        call = _call_of(replace(request, live=flows))
+        call = _call_of(replace(request, live=flows), destination)
         if call is None:
             raise EgressDenied("this route never leaves")
         model = model_for(request.model, destination)
@@ -304,12 +304,12 @@ def _flows(request: Request, decision: Decision) -> bool:
     return request.live and can and decision.scan is None and not decision.keep_answer
 
 
-def _call_of(request: Request) -> Abroad | None:
-    """What a destination is asked for ``request``; None: it never leaves."""
+def _call_of(request: Request, destination: Destination) -> Abroad | None:
+    """What ``destination`` is asked for ``request``; None: it never leaves."""
     call = ROUTES[request.route].abroad
     if call is None or call.is_chunk is None or not request.live:
         return call
-    return replace(call, forced={**call.forced, **live_fields(request.body)})
+    return replace(call, forced={**call.forced, **live_fields(request.body, destination)})
 
 
 def _rest_of(errand: _Errand) -> bytes | None:

@@ -39,8 +39,13 @@ def outgoing(body: JSONObject, model: str) -> JSONObject:
     return {**kept, "model": model}
 
 
-def live_fields(body: JSONObject) -> dict[str, JSON]:
-    """What asks for the answer to a client's ``body`` while it is made, with its tokens counted."""
+def live_fields(body: JSONObject, destination: Destination) -> dict[str, JSON]:
+    """What asks ``destination`` for the answer to a client's ``body`` while it is made.
+
+    Its tokens are to be counted, where policy does not say that it cannot.
+    """
+    if not destination.stream_usage:
+        return {"stream": True}
     options = body.get("stream_options")
     hides = options.get("include_obfuscation") if isinstance(options, Mapping) else None
     asked: JSONObject = {"include_obfuscation": hides} if isinstance(hides, bool) else {}

@@ -225,6 +225,8 @@ class DestinationPolicy(Strict):
     region: Name
     transfer: TransferPolicy
     only_for: OnlyFor = OnlyFor()
+    stream_usage: StrictBool = True
+    """Whether it takes `stream_options`; if not, nobody knows what a stream of it costs."""
 
     @field_validator("base_url")
     @classmethod

@@ -280,6 +280,11 @@ class _Advice:
                 text = f"destination {destination.id} may train on what it gets"
                 place: Place = ("destinations", index, "transfer", "training")
                 yield self._at(place, "RF601", text, "agree on `training: false`", note=True)
+            if not destination.stream_usage:
+                text = f"streams of destination {destination.id} have an unknown cost"
+                place = ("destinations", index, "stream_usage")
+                fix = "leave it out, unless the provider refuses `stream_options`"
+                yield self._at(place, "RF602", text, fix, note=True)
 
     def _record(self) -> Iterator[Problem]:
         days = self._content.record.retention_days

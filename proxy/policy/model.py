@@ -441,5 +441,6 @@ def _open(given: DestinationPolicy, vocabulary: Vocabulary) -> OpenDestination:
             retention=transfer.retention,
             training=transfer.training,
         ),
+        stream_usage=given.stream_usage,
     )
     return OpenDestination(destination, ScopeMatcher.of(only.scope), absent)

@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from audit.ledger import keyed_digest
 from audit.stores.files import FileStore
 from demo.stand_in_cloud import END, StandInCloud, chunk, streamed
+from proxy.egress.budgets import Budget, Budgets, BudgetStore
 from proxy.egress.live import MAX_WAITING, CloudStream, Pipe
 from proxy.egress.restore import MARK
 from proxy.errors import CloudError
@@ -25,7 +27,7 @@ from proxy.types import Action, AnswerScan, JSONObject, Outcome, Scan
 from tests.factories import a_body, a_decision, a_request
 from tests.harness import records_in
 from tests.proxy.egress.masking import content, inspect, masked
-from tests.proxy.egress.test_attempt import Stage, staged
+from tests.proxy.egress.test_attempt import Stage, spent, staged
 from tests.proxy.egress.test_body import inspected
 
 WORDS = [chunk({"role": "assistant", "content": "The"}), chunk({"content": " Volga."})]
@@ -254,6 +256,46 @@ async def test_usage_and_log_probabilities_come_to_those_who_asked(
     assert ["usage" in one for one in chunks] == [asked] * len(chunks)
     assert [bool(one["choices"]) for one in chunks] == [True, True, *([False] if asked else [])]
     assert (chunks[-1].get("usage") is not None) == asked
+
+
+UNCOUNTED = END.replace(b'"usage": {', b'"unknown": {')
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [(UNCOUNTED, (0, 0, None)), (END, (20, 9, (20 * 0.03 + 9 * 0.06) / 1000))],
+    ids=["tells no tokens", "tells them unasked"],
+)
+async def test_a_destination_without_stream_options_is_asked_for_none(
+    end: bytes, told: tuple[Any, ...], cloud: StandInCloud, tmp_path: Path
+) -> None:
+    budgets = BudgetStore(tmp_path / "budgets.sqlite3", Budgets(overall=Budget(day_usd=Decimal(1))))
+    cloud.reply = lambda _: streamed(*WORDS, chunk({}, "stop"), end)
+    async with staged(cloud, tmp_path, None, budgets) as counting:
+        stage = replace(counting, destination=replace(counting.destination, stream_usage=False))
+        wishes = {"include_usage": True, "include_obfuscation": True}
+        live = await flowing(stage, a_body(stream=True, stream_options=wishes))
+        assert said([one async for one in live]) == "The Volga."
+        sent = json.loads(cloud.requests[0].body)
+        assert (sent["stream"], "stream_options" in sent) == (True, False)
+        record = await the_outcome(stage)
+    tokens_in, tokens_out, cost = told
+    assert (record["prompt_tokens"], record["completion_tokens"]) == (tokens_in, tokens_out)
+    assert record["cost_usd"] == pytest.approx(cost)
+    assert record["error_type"] is None
+    most = ((len(cloud.requests[0].body) + 256) * 0.03 + sent["max_completion_tokens"] * 0.06) / 1e3
+    assert spent(tmp_path) == pytest.approx(most if cost is None else cost)
+    budgets.close()
+
+
+async def test_it_counts_the_tokens_of_a_whole_answer_all_the_same(
+    stage: Stage, cloud: StandInCloud
+) -> None:
+    there = replace(stage.destination, stream_usage=False)
+    await ask(replace(stage, destination=there), keep_answer=True)
+    assert b"stream" not in cloud.requests[0].body
+    record = await the_outcome(stage)
+    assert (record["prompt_tokens"], record["completion_tokens"]) == (20, 9)
 
 
 def pieces_of(asked: bytes, size: int) -> list[bytes]:

@@ -162,6 +162,12 @@ ADVICE = {
         " retention: z, training: true}}]\n",
         TEST,
     ),
+    "RF602": (
+        "default: allow\ndestinations: [{id: a, provider: o, base_url: 'https://x.example',"
+        " models: [m], region: eu, stream_usage: false,"
+        " transfer: {recipient: r, country: IE, basis: b, retention: z}}]\n",
+        TEST,
+    ),
     "RF701": ("default: allow\nrecord: {retention_days: 182}\n", TEST),
     "RF702": ("default: allow\nrecord: {train_on_answers: true}\n", TEST),
 }
