@@ -80,6 +80,7 @@ TESTED_IN = {
     "proxy/egress/values.py": "tests/proxy/egress/test_mask.py",
     "proxy/flowing.py": "tests/proxy/egress/test_live.py",
     "proxy/errors.py": "tests/proxy/api/test_reply.py",
+    "proxy/routes/progress.py": "tests/proxy/egress/test_live.py",
     "proxy/inspect_command.py": "tests/proxy/test_cli.py",
     "proxy/inspection/detector.py": "tests/proxy/inspection/test_run.py",
     "proxy/inspection/entities.py": "tests/proxy/policy/test_decide.py",

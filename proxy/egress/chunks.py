@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from proxy.egress.events import BrokenStream
 from proxy.egress.placeholders import Vault
 from proxy.egress.restore import Restorer
+from proxy.routes.events import BrokenStream
 from proxy.types import JSON, JSONObject
 
 #: More texts than any answer has; each takes memory until its end.

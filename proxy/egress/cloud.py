@@ -14,11 +14,11 @@ import openai
 
 from audit.permit import Permit
 from proxy.canonical import parse_object
-from proxy.egress.events import BrokenStream, EventReader
 from proxy.egress.live import Incoming
 from proxy.egress.transport import Attempt, Door, ResponseTooLarge
 from proxy.egress.usage import usage_of
 from proxy.errors import CloudError, EgressDenied, RequestError
+from proxy.routes.events import BrokenStream, EventReader
 from proxy.routes.route import Abroad
 from proxy.types import Destination, Outcome
 

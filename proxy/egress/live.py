@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
 from proxy.canonical import parse_object
 from proxy.egress.chunks import ChunkRestorer
-from proxy.egress.events import BrokenStream
 from proxy.egress.mask import Masked
 from proxy.egress.restore import MARK
 from proxy.egress.usage import usage_of
 from proxy.errors import RequestError
+from proxy.flowing import Pipe
+from proxy.routes.chat import choices_of
 from proxy.routes.chat_events import wants_usage
+from proxy.routes.events import BrokenStream
+from proxy.routes.progress import Progress
 from proxy.routes.route import Abroad
-from proxy.types import JSON, JSONObject, Outcome, Restored
+from proxy.types import JSONObject, Outcome, Restored
 
 #: Chunks between the destination and the client.
 MAX_WAITING: Final = 8
@@ -31,45 +33,6 @@ MAX_WAITING: Final = 8
 _LARGE: Final = 64 * 1024
 
 _DONE: Final = b"[DONE]"
-
-
-class Pipe:
-    """Chunks on their way from one writer to one reader."""
-
-    def __init__(self, most: int = MAX_WAITING) -> None:
-        self._most = most
-        self._waiting: deque[JSONObject] = deque()
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
-        self._is_closed = False
-        self._fault: BaseException | None = None
-
-    async def put(self, chunk: JSONObject) -> None:
-        """Pass ``chunk`` on; waits for room."""
-        while len(self._waiting) >= self._most:
-            self._room.clear()
-            await self._room.wait()
-        self._waiting.append(chunk)
-        self._news.set()
-
-    def close(self, fault: BaseException | None) -> None:
-        """Nothing more comes; ``fault`` is what the reader gets in the end."""
-        self._is_closed, self._fault = True, fault
-        self._news.set()
-
-    def __aiter__(self) -> Pipe:
-        return self
-
-    async def __anext__(self) -> JSONObject:
-        while not self._waiting:
-            if self._is_closed:
-                if self._fault is not None:
-                    raise self._fault
-                raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
-        self._room.set()
-        return self._waiting.popleft()
 
 
 class Departure:
@@ -124,7 +87,7 @@ class Incoming:
 
     def __init__(self, call: Abroad, asked: JSONObject, masked: Masked | None) -> None:
         """``asked`` is the client's body: what it did not ask for, it does not get."""
-        self.pipe = Pipe()
+        self.pipe = Pipe(MAX_WAITING)
         self.begun = asyncio.Event()
         self._call = call
         self._wants_usage = wants_usage(asked)
@@ -134,8 +97,7 @@ class Incoming:
         self._payload = bytearray()
         self._head: tuple[int, str | None] = (200, None)
         self._last: JSONObject = {}  # the last chunk without what it says
-        self._usage: JSON = None
-        self._finish: dict[int, str | None] = {}
+        self._progress = Progress()
         self._is_done = False
         self._started = time.perf_counter()
 
@@ -147,8 +109,7 @@ class Incoming:
     @property
     def is_whole(self) -> bool:
         """Whether it came to its end: it said so, or each choice did."""
-        ended = all(reason is not None for reason in self._finish.values())
-        return self._is_done or (bool(self._finish) and ended)
+        return self._is_done or self._progress.has_ended
 
     def opened(self, status: int, provider_request_id: str | None) -> None:
         """The destination began to answer."""
@@ -182,10 +143,10 @@ class Incoming:
 
     def outcome(self, bytes_sent: int, cut_by: str | None = None) -> Outcome:
         """What came of it; ``cut_by`` is what ended it before its end."""
-        tokens_in, tokens_out = usage_of(self._usage)
+        tokens_in, tokens_out = usage_of(self._progress.usage)
         status, provider_request_id = self._head
         restorer = self._restorer
-        reason = next(iter(self._finish.values()), None)
+        reason = next(iter(self._progress.finish.values()), None)
         return Outcome(
             status=status,
             body={"choices": [{"finish_reason": reason}]},
@@ -221,15 +182,10 @@ class Incoming:
 
     def _note(self, chunk: JSONObject) -> None:
         self._last = {name: member for name, member in chunk.items() if name in _FRAME}
-        self._usage = chunk.get("usage") or self._usage
-        for choice in _choices_of(chunk):
-            reason, index = choice.get("finish_reason"), choice.get("index")
-            if isinstance(index, int):
-                known = self._finish.get(index)
-                self._finish[index] = known if reason is None else str(reason)
+        self._progress.note(chunk)
 
     def _told(self, chunk: JSONObject) -> Iterator[JSONObject]:
-        choices = _choices_of(chunk)
+        choices = choices_of(chunk)
         if not choices and chunk.get("usage") and not self._wants_usage:
             return
         hidden = (MARK,) if self._wants_usage else (MARK, "usage")
@@ -262,8 +218,3 @@ def _read(event: bytes) -> JSONObject | None:
         return parse_object(event)
     except RequestError:
         return None
-
-
-def _choices_of(chunk: JSONObject) -> list[JSONObject]:
-    choices = chunk.get("choices")
-    return [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []

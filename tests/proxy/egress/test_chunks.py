@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.egress.chunks import MAX_TEXTS, ChunkRestorer
-from proxy.egress.events import BrokenStream
 from proxy.egress.placeholders import Vault
+from proxy.routes.events import BrokenStream
 
 VAULT = Vault("")
 JANE = VAULT.token_for("PERSON", 'Jane "JD" Doe')

@@ -20,9 +20,10 @@ from audit.ledger import keyed_digest
 from audit.stores.files import FileStore
 from demo.stand_in_cloud import END, StandInCloud, chunk, streamed
 from proxy.egress.budgets import Budget, Budgets, BudgetStore
-from proxy.egress.live import MAX_WAITING, CloudStream, Pipe
+from proxy.egress.live import MAX_WAITING, CloudStream
 from proxy.egress.restore import MARK
 from proxy.errors import CloudError
+from proxy.flowing import Pipe
 from proxy.types import Action, AnswerScan, JSONObject, Outcome, Scan
 from tests.factories import a_body, a_decision, a_request
 from tests.harness import records_in
@@ -185,7 +186,7 @@ async def test_a_reader_that_stops_holds_the_destination_back_and_leaves_one_out
     live = await flowing(stage)
     for _ in range(50):
         await asyncio.sleep(0)
-    assert len(live._pipe._waiting) <= MAX_WAITING
+    assert live._pipe.num_waiting <= MAX_WAITING
     live.close()
     record = await the_outcome(stage)
     assert record["error_type"] == "client_abort"
@@ -345,7 +346,7 @@ async def test_a_mark_of_the_destinations_own_is_not_passed_on(
 
 
 async def test_a_pipe_tells_its_fault_after_all_that_came() -> None:
-    pipe = Pipe()
+    pipe = Pipe(MAX_WAITING)
     await pipe.put({"a": 1})
     pipe.close(ValueError())
     assert await anext(pipe) == {"a": 1}

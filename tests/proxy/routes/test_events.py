@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.egress.events import BrokenStream, EventReader
+from proxy.routes.events import BrokenStream, EventReader
 
 
 def told(pieces: list[bytes], most: int = 2**20) -> list[bytes]:

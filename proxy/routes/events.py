@@ -1,6 +1,6 @@
-"""Server-sent events of a destination, read while they come, and never more than fits.
+"""Server-sent events of a model server, read while they come, and never more than fits.
 
-A destination may write anything: a line without an end, an event without an end, one byte at a
+A server may write anything: a line without an end, an event without an end, one byte at a
 time. What is kept is bounded, and each byte is looked at once.
 
 Source: WHATWG HTML, section 9.2.6, "Interpreting an event stream".
