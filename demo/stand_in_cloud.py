@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Final, Self
 
 ANSWER = "This answer comes from the stand-in cloud."
+#: What it reads aloud, whatever it is given.
+SOUND = b"ID3-stand-in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def answer_to(path: str, model: str) -> bytes:
         return json.dumps({**head, "object": "list", "data": [vector]}).encode()
     if path.endswith(("/transcriptions", "/translations")):
         return json.dumps({"text": ANSWER}).encode()
-    if path.endswith(("/edits", "/variations")):
+    if "/images/" in path:
         return json.dumps({"created": int(time.time()), "data": [{"b64_json": ""}]}).encode()
     if path.endswith("/chat/completions"):
         return completion(ANSWER, model)
@@ -226,8 +228,11 @@ def _handler_of(cloud: StandInCloud) -> type[BaseHTTPRequestHandler]:
                 is_form = self.headers.get("content-type", "").startswith("multipart/")
                 model = "none" if is_form else json.loads(body or b"{}").get("model", "none")
                 payload = answer_to(self.path, model)
+            headers = reply.headers
+            if reply.body is None and self.path.endswith("/speech"):
+                payload, headers = SOUND, (("content-type", "audio/mpeg"),)
             self.send_response(reply.status)
-            for name, value in reply.headers:
+            for name, value in headers:
                 self.send_header(name, value)
             self.send_header("content-length", str(len(payload)))
             self.end_headers()

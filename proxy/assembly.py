@@ -38,7 +38,6 @@ from proxy.errors import PolicyError, ProxyError, SettingsError
 from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import ProcessInspector
 from proxy.local.backend import LocalBackend
-from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.local.tier import LocalTier
 from proxy.logs import configure_logs
 from proxy.metrics import Metrics, State
@@ -265,11 +264,7 @@ class Proxy:
         settings = self._settings
         if settings.local_base_url is None:
             raise SettingsError("no local endpoint: `ringfence serve` starts the embedded one")
-        vectors = settings.embedding_base_url or settings.local_base_url
-        return LocalTier(
-            OpenAIHTTPBackend.of(settings, settings.local_base_url, settings.local_model),
-            {"embeddings": OpenAIHTTPBackend.of(settings, vectors, settings.embedding_model)},
-        )
+        return LocalTier.of(settings, settings.local_base_url)
 
     def _open_estimator(
         self, local: LocalBackend, calibration: Calibration | None

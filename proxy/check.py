@@ -13,6 +13,7 @@ from proxy.egress.budgets import load_budgets
 from proxy.errors import ProxyError
 from proxy.local.model import is_ready
 from proxy.local.openai_http import OpenAIHTTPBackend
+from proxy.local.places import places
 from proxy.local.probe import Abilities
 from proxy.policy.lint import lint
 from proxy.policy.model import Policy
@@ -25,7 +26,7 @@ from proxy.routing.calibration import calibration_in_force, is_old
 from proxy.routing.catalog import threshold_of
 from proxy.routing.prerouter import foresight_in_force
 from proxy.routing.signals import SIGNALS
-from proxy.settings import Settings
+from proxy.settings import PREFIX, Settings
 
 #: Longest wait for each of the questions to the local tier: somebody looks on.
 _PATIENCE_S: Final = 20.0
@@ -48,6 +49,7 @@ async def run_checks(settings: Settings) -> tuple[Remark, ...]:
         *_policy(settings),
         await asyncio.to_thread(_data, settings),
         *await _local(settings),
+        *await _others(settings),
         _cloud(settings),
         _costs(settings),
         _confidence(settings),
@@ -144,14 +146,32 @@ async def _local(settings: Settings) -> tuple[Remark, ...]:
         await backend.aclose()
 
 
-def _door(what: str, url: str, status: int) -> Remark:
+async def _others(settings: Settings) -> tuple[Remark, ...]:
+    """The endpoints of their own that vectors, sound and pictures have."""
+    said = list[Remark]()
+    for place in places(settings):
+        what = f"local {place.name}"
+        if place.base_url is not None:
+            model = place.model or settings.local_model
+            backend = OpenAIHTTPBackend.of(settings, place.base_url, model, _PATIENCE_S)
+            status = await backend.knock()
+            await backend.aclose()
+            # Readiness does not hang on it, and not every server of sound or pictures has a list.
+            said.append(_door(what, f"{place.base_url} ({model})", status, unlisted="note"))
+        elif place.model is not None and place.name != "embedding" and not settings.local_base_url:
+            needs = f"{PREFIX}{place.name.upper()}_BASE_URL"
+            said.append(Remark("bad", what, f"the embedded server has no such model: {needs}"))
+    return tuple(said)
+
+
+def _door(what: str, url: str, status: int, *, unlisted: Literal["note", "bad"] = "bad") -> Remark:
     """What it means that an endpoint at home listed its models with ``status``."""
     if status == 200:
         return Remark("good", what, f"{url} answers")
     if status in (401, 403):
         return Remark("bad", what, f"{url} wants another key: RINGFENCE_LOCAL_API_KEY")
     if status:
-        return Remark("bad", what, f"{url} lists no models: status {status}")
+        return Remark(unlisted, what, f"{url} lists no models: status {status}")
     return Remark("bad", what, f"{url} does not answer")
 
 

@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     local_base_url: str | None = None
     """OpenAI-compatible endpoint of the local tier. None: the embedded server is used."""
     local_api_key: SecretStr | None = None
-    """Key for the local endpoint, where it wants one."""
+    """Key for the local endpoints, where they want one."""
     local_model: str = "smollm2-135m-instruct"
     """Model name to ask the local endpoint for."""
     local_timeout_s: float = Field(default=120.0, gt=0)
@@ -96,6 +96,18 @@ class Settings(BaseSettings):
     """Model name to ask that endpoint for; clients ask for it, or for `ringfence`."""
     embedding_model_dir: Path = Path.home() / ".cache" / "ringfence" / "models" / "all-minilm-l6-v2"
     """Folder of the embedded server's encoder (`ringfence model pull` fills the default one)."""
+    speech_base_url: str | None = None
+    """OpenAI-compatible endpoint that reads aloud, at home. None: `local_base_url`."""
+    speech_model: str | None = None
+    """Model name to ask that endpoint for; goes with `speech_base_url`. None: `local_model`."""
+    transcription_base_url: str | None = None
+    """OpenAI-compatible endpoint that turns sound into text, at home. None: `local_base_url`."""
+    transcription_model: str | None = None
+    """Model name to ask that endpoint for; goes with its address. None: `local_model`."""
+    images_base_url: str | None = None
+    """OpenAI-compatible endpoint that makes and changes pictures. None: `local_base_url`."""
+    images_model: str | None = None
+    """Model name to ask that endpoint for; goes with `images_base_url`. None: `local_model`."""
     model_dir: Path = Path.home() / ".cache" / "ringfence" / "models" / "smollm2-135m-instruct"
     """Folder of the served model, in safetensors (`ringfence model pull` fills the default one)."""
     embedded_port: int = Field(default=0, ge=0, le=65535)
@@ -172,6 +184,16 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             for fault in error.errors(include_input=False, include_url=False)
         )
         raise SettingsError(faults) from None
+    _check_together(settings)
+    return settings
+
+
+def _check_together(settings: Settings) -> None:
+    """Refuse settings that are good alone, and not beside each other.
+
+    Raises:
+        SettingsError: two of them do not go together.
+    """
     if settings.ocr != "off" and importlib.util.find_spec("rapidocr") is None:
         raise SettingsError("RINGFENCE_OCR needs RapidOCR: pip install 'ringfence[ocr]'")
     if settings.capture_key_file is not None and settings.ledger_url is not None:
@@ -193,4 +215,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
             "RINGFENCE_POLICY_SECOND_PERSON is set and RINGFENCE_POLICY_TRUST_DIR is not: "
             "name the folder of the keys that may sign"
         )
-    return settings
+    for name in ("speech", "transcription", "images"):
+        if getattr(settings, f"{name}_base_url") and not getattr(settings, f"{name}_model"):
+            upper = PREFIX + name.upper()
+            raise SettingsError(
+                f"{upper}_BASE_URL is set and {upper}_MODEL is not: name the model to ask for"
+            )

@@ -15,7 +15,7 @@ from starlette.types import Receive
 from proxy.api.gate import Ticket
 from proxy.api.headers import answer_headers
 from proxy.api.once import Asked, Once, asked_in, packed, unpacked
-from proxy.api.reply import json_reply, text_reply
+from proxy.api.reply import json_reply, raw_reply
 from proxy.api.stream import KEEP_ALIVE_S, AnswerTimeout, EventStream, end, until_gone
 from proxy.api.wire import parse_request, read_form_body, read_json
 from proxy.canonical import canonical_bytes
@@ -90,9 +90,10 @@ class AnswerRoute:
         headers = answer_headers(response, expose_route=expose_route)
         if request.stream and response.http_status == 200:
             return self._stream(answer, request, ends_at, headers)
-        plain = self._route.plain(request.body, response.body)
-        if plain is not None and response.http_status == 200:
-            return text_reply(plain, headers)
+        if response.http_status == 200 and self._route.raw_types:
+            raw = await asyncio.to_thread(self._route.raw, request.body, response.body)
+            if raw is not None:
+                return raw_reply(raw, headers)
         return json_reply(response.http_status, response.body, headers)
 
     def _stream(

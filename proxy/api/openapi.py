@@ -335,8 +335,11 @@ def _responses(door: Door) -> Schema:
     route = ROUTES.get(door.name)
     if route is not None and route.tell is not None:
         content["text/event-stream"] = {"schema": _EVENT}
-    if route is not None and "audio" == (route.form.family if route.form else None):
-        content["text/plain"] = {"schema": {"type": "string"}}
+    if route is not None and route.raw_types:
+        binary = route.at_home.taken is not None
+        schema = {"type": "string", **({"format": "binary"} if binary else {})}
+        as_bytes = {kind: {"schema": schema} for kind in route.raw_types}
+        content = as_bytes if binary else {**content, **as_bytes}
     names = (REQUEST_ID, DECISION_ID) if route is not None else (REQUEST_ID,)
     good = {"description": "The answer.", "headers": _headers(*names), "content": content}
     return {"200": good, **errors}

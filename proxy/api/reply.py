@@ -10,6 +10,7 @@ from starlette.responses import Response as HttpResponse
 from audit.errors import AuditError
 from proxy.canonical import canonical_bytes
 from proxy.errors import ProxyError, error_body
+from proxy.routes.route import Raw
 from proxy.types import JSONObject
 
 AUDIT_MESSAGE: Final = "The request could not be recorded, so it was not answered."
@@ -32,9 +33,9 @@ def json_reply(
     )
 
 
-def text_reply(text: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """An answer of plain text."""
-    return HttpResponse(text, 200, media_type="text/plain", headers=dict(headers or {}))
+def raw_reply(raw: Raw, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    """An answer of bytes."""
+    return HttpResponse(raw.content, 200, media_type=raw.media_type, headers=dict(headers or {}))
 
 
 def fault_body(error: BaseException) -> tuple[int, dict[str, dict[str, str | None]]]:

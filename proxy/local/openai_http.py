@@ -18,7 +18,7 @@ from proxy.routes.chat import CHAT
 from proxy.routes.form import written
 from proxy.routes.logprobs import NUM_TOP, read_logprobs
 from proxy.routes.registry import ROUTES
-from proxy.routes.route import AtHome
+from proxy.routes.route import AtHome, Raw
 from proxy.settings import Settings
 from proxy.types import JSON, Draft, JSONObject, Request
 
@@ -152,7 +152,7 @@ class OpenAIHTTPBackend:
         home = ROUTES[request.route].at_home
         reading = home.read(told)
         if reading is None:
-            raise LocalBackendError("The local model sent an answer of another form.")
+            raise _other_form()
         if not self._abilities.logprobs_mean_something:
             reading = replace(reading, tokens=(), token_logprobs=(), top_logprobs=())
         usage = told.get("usage")
@@ -229,6 +229,9 @@ class OpenAIHTTPBackend:
             return told
         if told.status != 200:
             return _refusal(told.status, home.missing)
+        if home.taken is not None:
+            answer = await asyncio.to_thread(home.taken, Raw(told.media_type, told.body))
+            return answer or _other_form()
         try:
             return parse_object(told.body)
         except RequestError:
@@ -250,7 +253,8 @@ class OpenAIHTTPBackend:
                     payload += chunk
                     if len(payload) > _MAX_ANSWER_BYTES:
                         return _too_large()
-                return Reply(response.status_code, bytes(payload))
+                kind = response.headers.get("content-type", "")
+                return Reply(response.status_code, bytes(payload), kind)
         except httpx2.TimeoutException:
             return _late()
         except httpx2.HTTPError:
@@ -281,6 +285,10 @@ def _down() -> LocalBackendError:
 
 def _too_large() -> LocalBackendError:
     return LocalBackendError("The local model sent too large an answer.")
+
+
+def _other_form() -> LocalBackendError:
+    return LocalBackendError("The local model sent an answer of another form.")
 
 
 def _late() -> LocalBackendError:

@@ -68,6 +68,7 @@ class Reply:
 
     status: int
     body: bytes = field(repr=False)
+    media_type: str = ""
 
 
 _QUESTION: Final = "Name a river, a color and a number."

@@ -1,4 +1,4 @@
-"""The local tier as a whole: one endpoint for words, one for vectors."""
+"""The local tier as a whole: an endpoint for words, and others for vectors, sound and pictures."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 
 from proxy.errors import LocalBackendError
 from proxy.local.openai_http import OpenAIHTTPBackend
+from proxy.local.places import places
 from proxy.local.probe import Abilities
 from proxy.routes.registry import ROUTES
 from proxy.routes.route import Escalation
+from proxy.settings import Settings
 from proxy.types import AUTO_MODEL, Draft, Request
 
 
@@ -21,6 +23,18 @@ class LocalTier:
         """Join endpoints: ``others`` by the name of their route, ``words`` for all the rest."""
         self._words = words
         self._others = others or {}
+
+    @classmethod
+    def of(cls, settings: Settings, words_url: str) -> LocalTier:
+        """The endpoints that ``settings`` name; the one for words is at ``words_url``."""
+        others = {}
+        for place in places(settings):
+            if place.base_url is None and place.model is None:
+                continue
+            url, model = place.base_url or words_url, place.model or settings.local_model
+            backend = OpenAIHTTPBackend.of(settings, url, model)
+            others.update(dict.fromkeys(place.routes, backend))
+        return cls(OpenAIHTTPBackend.of(settings, words_url, settings.local_model), others)
 
     async def generate(self, request: Request) -> Draft:
         """Answer ``request``; see `LocalBackend`."""
@@ -50,5 +64,5 @@ class LocalTier:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for backend in (self._words, *self._others.values()):
+        for backend in {self._words, *self._others.values()}:
             await backend.aclose()

@@ -1,8 +1,8 @@
-"""Pictures and sound: made, changed and heard at home, or not at all.
+"""Pictures and recordings: made, changed and heard at home, or not at all.
 
-What somebody wants drawn or read aloud is text like any other, and is inspected; so is what stands
-in a form beside a recording or a picture, which nobody can inspect. No destination gets any of it:
-an answer of pictures or sound is nothing that inspection could read.
+What somebody wants drawn is text like any other, and is inspected; so is what stands in a form
+beside a recording or a picture, which nobody can inspect. No destination gets any of it: an answer
+of pictures is nothing that inspection could read.
 
 Source: platform.openai.com/docs/api-reference/images and audio.
 """
@@ -22,7 +22,7 @@ from proxy.routes.form import (
     check_file,
     check_form,
 )
-from proxy.routes.route import ApiRoute, Reading, Takes, stays_home
+from proxy.routes.route import ApiRoute, Raw, Reading, Takes, ask_for, stays_home
 from proxy.types import JSON, JSONObject
 
 #: OpenAI's longest prompt for a picture is 32,000 characters, of up to four bytes each.
@@ -30,25 +30,17 @@ MAX_FIELD_BYTES: Final = 128 * 1024
 #: Up to 16 pictures, a mask, and every field there is.
 MAX_PARTS: Final = 64
 
-_ASK: Final = (
-    "Trying again does not help: ask those who run this proxy for a local endpoint that can "
-    "(RINGFENCE_LOCAL_BASE_URL)."
-)
 _NO_PICTURES: Final = (
     "No on-premises model makes pictures here, and requests for them never leave: nobody could "
-    f"inspect the answer. {_ASK}"
+    f"inspect the answer. {ask_for('IMAGES')}"
 )
 _NO_CHANGES: Final = (
     "No on-premises model changes pictures here, and pictures never leave on this route: nobody "
-    f"could inspect the answer. {_ASK}"
-)
-_NO_SPEECH: Final = (
-    "No on-premises model reads aloud here, and requests for it never leave: nobody could inspect "
-    f"the answer. {_ASK}"
+    f"could inspect the answer. {ask_for('IMAGES')}"
 )
 _NO_EARS: Final = (
-    f"No on-premises model turns sound into text here, and sound never leaves: nobody could "
-    f"inspect it. {_ASK}"
+    "No on-premises model turns sound into text here, and sound never leaves: nobody could "
+    f"inspect it. {ask_for('TRANSCRIPTION')}"
 )
 
 #: What an answer may be asked for as; subtitles and speakers are left to no local model.
@@ -76,11 +68,6 @@ _PICTURE_RANGES: Final[dict[str, tuple[float, float]]] = {"n": (1, 10)}
 def check_picture(body: JSONObject) -> None:
     """Check what is to be drawn."""
     required(body, "prompt", STRING)
-
-
-def check_speech(body: JSONObject) -> None:
-    """Check what is to be read aloud."""
-    required(body, "input", STRING)
 
 
 def check_transcription(body: JSONObject) -> None:
@@ -114,7 +101,7 @@ def check_variation(body: JSONObject) -> None:
 
 
 def read(answer: JSONObject) -> Reading | None:
-    """A picture has neither words nor log-probabilities; sound is no JSON and never comes here."""
+    """A picture has neither words nor log-probabilities."""
     return Reading() if isinstance(answer.get("data"), list) else None
 
 
@@ -129,9 +116,9 @@ def _texts(answer: JSONObject) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else ()
 
 
-def _as_text(body: JSONObject, answer: JSONObject) -> str | None:
-    text = answer.get("text")
-    return f"{text}\n" if body.get("response_format") == "text" else None
+def _as_text(body: JSONObject, answer: JSONObject) -> Raw | None:
+    wants_text = body.get("response_format") == "text"
+    return Raw("text/plain", f"{answer.get('text')}\n".encode()) if wants_text else None
 
 
 def _ask_for_json(body: JSONObject) -> JSONObject:
@@ -146,7 +133,8 @@ def _of_sound(route: ApiRoute) -> ApiRoute:
         at_home=replace(route.at_home, ask=_ask_for_json),
         texts=_texts,
         form=Form("audio", MAX_PARTS, MAX_FIELD_BYTES),
-        plain=_as_text,
+        raw=_as_text,
+        raw_types=("text/plain",),
     )
 
 
@@ -183,14 +171,6 @@ VARIATIONS: Final = _of_pictures(
         Takes({"image": FILE.schema}, _PICTURE, _PICTURE_RANGES),
         _NO_CHANGES,
     )
-)
-SPEECH: Final = stays_home(
-    "audio.speech",
-    "/audio/speech",
-    check_speech,
-    lambda _: None,
-    Takes({"input": STRING.schema}),
-    _NO_SPEECH,
 )
 TRANSCRIPTIONS: Final = _of_sound(
     stays_home(

@@ -11,7 +11,6 @@ from proxy.routes.embeddings import EMBEDDINGS
 from proxy.routes.media import (
     EDITS,
     IMAGES,
-    SPEECH,
     TRANSCRIPTIONS,
     TRANSLATIONS,
     VARIATIONS,
@@ -19,6 +18,7 @@ from proxy.routes.media import (
 from proxy.routes.moderations import MODERATIONS
 from proxy.routes.responses import RESPONSES
 from proxy.routes.route import ApiRoute
+from proxy.routes.speech import SPEECH
 
 ROUTES: Final[Mapping[str, ApiRoute]] = {
     route.name: route

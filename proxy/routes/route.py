@@ -34,6 +34,14 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """Bytes in place of JSON, and what they are."""
+
+    media_type: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class AtHome:
     """What the local tier is asked for this route, and how its answer is read.
 
@@ -41,6 +49,7 @@ class AtHome:
     backend; ``read`` is None for an answer that is none; ``answer`` makes the answer in the form
     of the route, from the local one and the client's body. ``missing`` is what a client is told
     where the local endpoint has no such route or model; None: that it cannot serve the request.
+    ``taken`` makes JSON of an answer that is bytes, and None of one that is none; None: it is JSON.
     """
 
     path: str
@@ -48,6 +57,7 @@ class AtHome:
     read: Callable[[JSONObject], Reading | None]
     answer: Callable[[JSONObject, JSONObject], JSONObject]
     missing: str | None = None
+    taken: Callable[[Raw], JSONObject | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +110,9 @@ class ApiRoute:
     ``abroad`` None: it never leaves.
     ``texts`` are the texts of an answer, for the pins; ``tell`` None: it does not stream.
     ``any_model``: a client may leave the model out, and the name it gives chooses nothing.
-    ``form``: the body is a form and not JSON, at home as well. ``plain`` is an answer that the
-    client wants as plain text (the client's body, the answer -> text); None: it is JSON.
+    ``form``: the body is a form and not JSON, at home as well. ``raw`` is an answer that the
+    client gets as bytes (the client's body, the answer -> bytes); None: it is JSON. ``raw_types``
+    are the media types that such bytes may have.
     """
 
     name: str
@@ -115,7 +126,16 @@ class ApiRoute:
     escalation: Escalation = Escalation.BY_CONFIDENCE
     any_model: bool = False
     form: Form | None = None
-    plain: Callable[[JSONObject, JSONObject], str | None] = lambda _, __: None
+    raw: Callable[[JSONObject, JSONObject], Raw | None] = lambda _, __: None
+    raw_types: tuple[str, ...] = ()
+
+
+def ask_for(endpoint: str) -> str:
+    """What helps a client of a route that never leaves: whoever runs the proxy sets this."""
+    return (
+        "Trying again does not help: ask those who run this proxy for a local endpoint that can "
+        f"(RINGFENCE_{endpoint}_BASE_URL)."
+    )
 
 
 def stays_home(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from demo.stand_in_cloud import Recorded, Reply, StandInCloud
 from proxy.check import Remark, run_checks
 from proxy.policy.switch import EgressSwitch
@@ -105,6 +107,42 @@ async def test_a_local_tier_that_lists_no_models_is_bad(tmp_path: Path) -> None:
     with StandInCloud(lambda _: Reply(status=404, body=b"{}")) as there:
         said = await remarks(settings(tmp_path, RINGFENCE_LOCAL_BASE_URL=there.base_url))
     assert said["local tier"].says == f"{there.base_url} lists no models: status 404"
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "says"),
+    [
+        (200, "good", "answers"),
+        (401, "bad", "RINGFENCE_LOCAL_API_KEY"),
+        (404, "note", "lists no models: status 404"),
+    ],
+)
+async def test_says_whether_each_endpoint_of_its_own_is_there(
+    status: int, level: str, says: str, tmp_path: Path
+) -> None:
+    env = {}
+    with StandInCloud(lambda _: Reply(status=status, body=b"{}")) as there:
+        for name in ("EMBEDDING", "SPEECH", "TRANSCRIPTION", "IMAGES"):
+            env[f"RINGFENCE_{name}_BASE_URL"] = there.base_url
+            env[f"RINGFENCE_{name}_MODEL"] = f"model-of-{name.lower()}"
+        said = await remarks(settings(tmp_path, **env))
+    for name in ("embedding", "speech", "transcription", "images"):
+        remark = said[f"local {name}"]
+        assert (remark.level, says in remark.says) == (level, True)
+        assert f"(model-of-{name})" in remark.says
+    assert not any(request.body for request in there.requests)
+
+
+async def test_says_which_endpoint_of_its_own_is_not_there(tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}/v1"
+    env = {"RINGFENCE_SPEECH_BASE_URL": nobody, "RINGFENCE_SPEECH_MODEL": "mouth"}
+    said = await remarks(settings(tmp_path, **env))
+    assert said["local speech"].says == f"{nobody} (mouth) does not answer"
+    assert "local images" not in said
+    embedded = {"RINGFENCE_LOCAL_BASE_URL": "", "RINGFENCE_IMAGES_MODEL": "easel"}
+    said = await remarks(settings(tmp_path, **embedded))
+    assert said["local images"].level == "bad"
+    assert "RINGFENCE_IMAGES_BASE_URL" in said["local images"].says
 
 
 async def test_an_estimator_or_threshold_that_cannot_be_is_bad(tmp_path: Path) -> None:

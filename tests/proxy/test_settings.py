@@ -48,8 +48,21 @@ def test_the_usual_key_serves_and_ours_goes_first() -> None:
         ({"RINGFENCE_CONFIDENCE_THRESHOLD": "1.5"}, "RINGFENCE_CONFIDENCE_THRESHOLD"),
         ({"RINGFENCE_WORKERS": "0"}, "RINGFENCE_WORKERS"),
         ({"RINGFENCE_HOST": "192.0.2.1"}, "RINGFENCE_KEYS_FILE"),
+        *(
+            ({f"RINGFENCE_{name}_BASE_URL": "http://canary"}, f"RINGFENCE_{name}_MODEL")
+            for name in ("SPEECH", "TRANSCRIPTION", "IMAGES")
+        ),
     ],
-    ids=["unknown", "no number", "out of range", "none", "open to the world"],
+    ids=[
+        "unknown",
+        "no number",
+        "out of range",
+        "none",
+        "open to the world",
+        "no model that reads aloud",
+        "no model that hears",
+        "no model that draws",
+    ],
 )
 def test_refuses_and_names_the_setting_but_not_its_value(env: dict[str, str], named: str) -> None:
     with pytest.raises(SettingsError) as caught:

@@ -1,4 +1,4 @@
-"""Pictures and speech: read like any text, and never sent away."""
+"""Pictures and recordings: read like any text, and never sent away."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from proxy.routes.form import file_of
 from proxy.routes.media import (
     EDITS,
     IMAGES,
-    SPEECH,
     TRANSCRIPTIONS,
     TRANSLATIONS,
     UNHEARD,
     VARIATIONS,
 )
-from proxy.routes.route import ApiRoute
+from proxy.routes.route import ApiRoute, Raw
 
 SOUND = file_of("audio", "a.wav", None, b"RIFF")
 PICTURE = file_of("image", "a.png", "image/png", b"PNG")
@@ -29,23 +28,19 @@ FORMS: dict[str, tuple[ApiRoute, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("route", "field"), [(IMAGES, "prompt"), (SPEECH, "input")], ids=["picture", "speech"]
-)
-def test_it_needs_its_text_and_never_leaves(route: ApiRoute, field: str) -> None:
-    route.check({field: "a lighthouse"})
-    assert route.abroad is None
-    bodies: list[dict[str, Any]] = [{}, {field: 4}]
+def test_a_picture_needs_its_text_and_never_leaves() -> None:
+    IMAGES.check({"prompt": "a lighthouse"})
+    assert IMAGES.abroad is None
+    bodies: list[dict[str, Any]] = [{}, {"prompt": 4}]
     for body in bodies:
         with pytest.raises(RequestError) as caught:
-            route.check(body)
-        assert caught.value.param == field
+            IMAGES.check(body)
+        assert caught.value.param == "prompt"
 
 
 def test_only_pictures_are_an_answer() -> None:
     assert IMAGES.at_home.read({"created": 1, "data": [{"b64_json": "AAAA"}]}) is not None
     assert IMAGES.at_home.read({"choices": []}) is None
-    assert SPEECH.at_home.read({"data": []}) is None
     assert TRANSCRIPTIONS.at_home.read({"text": "hello"}) is not None
     assert TRANSCRIPTIONS.at_home.read({"text": None}) is None
 
@@ -105,6 +100,6 @@ def test_several_pictures_come_under_the_name_of_a_list() -> None:
 def test_text_is_asked_for_as_json_and_told_as_text() -> None:
     body: dict[str, Any] = {"file": SOUND, "response_format": "text"}
     assert TRANSCRIPTIONS.at_home.ask(body) == {"file": SOUND, "response_format": "json"}
-    assert TRANSCRIPTIONS.plain(body, {"text": "hello"}) == "hello\n"
-    assert TRANSCRIPTIONS.plain({"file": SOUND}, {"text": "hello"}) is None
+    assert TRANSCRIPTIONS.raw(body, {"text": "hello"}) == Raw("text/plain", b"hello\n")
+    assert TRANSCRIPTIONS.raw({"file": SOUND}, {"text": "hello"}) is None
     assert TRANSCRIPTIONS.texts({"text": "hello"}) == ("hello",)
