@@ -176,7 +176,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--calibrate", type=int, default=80, help="rows")
     parser.add_argument("--rows", type=int, help="score so many only")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--estimator", default="mean_logprob")
