@@ -7,6 +7,8 @@ wherever its answers or numbers appear.
 from __future__ import annotations
 
 import json
+import select
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -157,10 +159,14 @@ class StandInCloud:
     Attributes:
         reply: makes the reply to each recorded request.
         requests: everything that arrived, in order.
+        num_told: how many pieces of streams were taken from it.
+        left: set once a client closed a stream before its end.
     """
 
     reply: Callable[[Recorded], Reply] = lambda _: Reply()
     requests: list[Recorded] = field(default_factory=list)
+    num_told: int = 0
+    left: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
         self._server = _QuietServer(("127.0.0.1", 0), _handler_of(self))
@@ -245,14 +251,27 @@ def _handler_of(cloud: StandInCloud) -> type[BaseHTTPRequestHandler]:
             for name, value in (*reply.headers, ("transfer-encoding", "chunked")):
                 self.send_header(name, value)
             self.end_headers()
-            for piece in reply.pieces:
-                if isinstance(piece, bytes):
-                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                else:
-                    piece.wait(GATE_S)
+            self.close_connection = True
+            try:
+                for piece in reply.pieces:
+                    if isinstance(piece, bytes):
+                        self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                        cloud.num_told += 1
+                    else:
+                        self._wait(piece)
+            except ConnectionError:
+                cloud.left.set()
+                return
             if not reply.cut:
                 self.wfile.write(b"0\r\n\r\n")
-            self.close_connection = True
+
+        def _wait(self, gate: threading.Event) -> None:
+            """Wait for ``gate``, as long as somebody is there."""
+            until = time.monotonic() + GATE_S
+            while not gate.wait(0.02) and time.monotonic() < until:
+                readable, _, _ = select.select([self.connection], [], [], 0)
+                if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                    raise ConnectionAbortedError
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing: a request line is text of a request."""

@@ -16,7 +16,7 @@ from proxy.api.gate import Ticket
 from proxy.api.headers import answer_headers
 from proxy.api.once import Asked, Once, asked_in, packed, unpacked
 from proxy.api.reply import json_reply, raw_reply
-from proxy.api.stream import KEEP_ALIVE_S, AnswerTimeout, EventStream, end, until_gone
+from proxy.api.stream import KEEP_ALIVE_S, EventStream, end, too_long, until_gone
 from proxy.api.wire import parse_request, read_form_body, read_json
 from proxy.canonical import canonical_bytes
 from proxy.errors import ProxyError
@@ -170,7 +170,7 @@ async def answer_in_time(answerer: Answerer, request: Request, timeout_s: float)
     except TimeoutError:
         if not limit.expired():
             raise
-    raise AnswerTimeout("The answer took too long.")
+    raise too_long()
 
 
 async def _wait(

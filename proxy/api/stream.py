@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -59,6 +60,11 @@ class AnswerTimeout(ProxyError):
 
     code = "request_timeout"
     http_status = 504
+
+
+def too_long() -> AnswerTimeout:
+    """The fault of an answer that was not there in time."""
+    return AnswerTimeout("The answer took too long.")
 
 
 class EventStream(HttpResponse):
@@ -114,20 +120,32 @@ class EventStream(HttpResponse):
         return None if self._answer.exception() is not None else self._answer.result().live
 
     async def _pass_on(self, live: LiveAnswer, gone: asyncio.Future[None], send: Send) -> None:
-        """Tell an answer that flows; a client that does not read holds it back."""
-        await send(_piece(_decision(self._answer.result())))
-        chunks = aiter(live)
+        """Tell an answer that flows; a client that does not read holds it back, up to its end."""
+        loop, chunks = asyncio.get_running_loop(), aiter(live)
+        # While nobody reads, sending waits: the end must come from elsewhere.
+        ends = None
+        if self._ends_at is not None:
+            ends = loop.call_at(self._ends_at, partial(live.close, late=True))
         try:
+            await send(_piece(_decision(self._answer.result())))
             while (chunk := await self._next(chunks, gone, send)) is not None:
                 await send(_piece(event(chunk)))
             last = DONE
         except _Gone:
             return
-        except (ProxyError, AuditError) as fault:
+        except (ProxyError, AuditError) as error:
+            fault = too_long() if self._is_late() else error
             live.close(late=isinstance(fault, AnswerTimeout))
             log.warning("stream_failed", error=type(fault).__name__)
             last = event(fault_body(fault)[1])
+        finally:
+            if ends is not None:
+                ends.cancel()
         await send(_piece(last, more=False))
+
+    def _is_late(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        return self._ends_at is not None and now >= self._ends_at
 
     async def _next(
         self, chunks: AsyncIterator[JSONObject], gone: asyncio.Future[None], send: Send
@@ -147,7 +165,7 @@ class EventStream(HttpResponse):
                 if self._ends_at is not None:
                     left_s = min(left_s, self._ends_at - loop.time())
                 if left_s <= 0:
-                    raise AnswerTimeout("The answer took too long.")
+                    raise too_long()
                 await asyncio.wait(awaited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
                 if gone.done():
                     raise _Gone
