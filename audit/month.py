@@ -50,15 +50,16 @@ class Recipient:
 
 @dataclass(slots=True)
 class Transfers:
-    """What one recipient got in the month."""
+    """What one recipient got in the month; a request that was sent twice counts once."""
 
     requests: int = 0
+    attempts: int = 0
     unknown: int = 0
     uninspected: int = 0
     bytes: int = 0
     tokens: int = 0
     cost_usd: float = 0.0
-    unpriced: int = 0  # requests of which the cost is not known
+    unpriced: int = 0  # attempts of which the cost is not known
     first: str = ""
     last: str = ""
     found: Counter[str] = field(default_factory=Counter)  # category: requests
@@ -147,6 +148,7 @@ class Reader:
         self._decisions: dict[str, Members] = {}
         self._intents: dict[str, Members] = {}
         self._outcomes: dict[str, Members] = {}
+        self._found: dict[tuple[Recipient, str], dict[str, bool]] = {}  # request: category: masked
 
     def read(self, records: Iterator[Members]) -> None:
         """Take in the records of one chain."""
@@ -169,6 +171,10 @@ class Reader:
         """Count what was read into the month."""
         month = self._month
         left = {intent["decision_id"] for intent in self._sent()}
+        for (who, _), found in self._found.items():
+            row = month.transfers[who]
+            row.found.update(found.keys())
+            row.masked.update(category for category, is_masked in found.items() if is_masked)
         for decision in self._decisions.values():
             if month.since <= str(decision["time"]) < month.until:
                 self._decision(decision, has_left=decision["decision_id"] in left)
@@ -203,8 +209,8 @@ class Reader:
             *(intent["destination"], intent["provider"], to["recipient"], to["country"]),
             *(intent["region"], to["basis"], to["retention"], to["training"]),
         )
-        row = month.transfers[who]
-        row.requests += 1
+        row, request = month.transfers[who], (who, str(intent["decision_id"]))
+        row.attempts += 1
         row.unknown += outcome["sent"] == "unknown"
         row.bytes += intent["body"]["bytes"]
         row.tokens += outcome.get("prompt_tokens", 0) + outcome.get("completion_tokens", 0)
@@ -214,14 +220,16 @@ class Reader:
         row.first = min(row.first or intent["time"], intent["time"])
         row.last = max(row.last, intent["time"])
         decision: Any = self._decisions.get(intent["decision_id"])
-        coverage = decision["coverage"] if decision else {}
-        share = share_read(coverage)
-        month.lowest_coverage = min(month.lowest_coverage, share)
-        row.uninspected += share < 1.0 or bool(coverage["unscannable"])
+        if request not in self._found:
+            coverage = decision["coverage"] if decision else {}
+            share = share_read(coverage)
+            month.lowest_coverage = min(month.lowest_coverage, share)
+            row.requests += 1
+            row.uninspected += share < 1.0 or bool(coverage["unscannable"])
+        found, masks = self._found.setdefault(request, {}), intent["masked"]
         for category, entities in _categories(decision).items() if decision else ():
-            row.found[category] += 1
-            masked = intent["masked"]
-            row.masked[category] += all(masked.get(e, 0) >= n for e, n in entities.items())
+            whole = all(masks.get(entity, 0) >= num for entity, num in entities.items())
+            found[category] = found.get(category, True) and whole
 
 
 def _categories(decision: Members) -> dict[str, dict[str, int]]:

@@ -76,8 +76,8 @@ def wording(month: Month, said: dict[str, str]) -> dict[str, Any]:
 
 
 def cost(row: Transfers) -> str:
-    """What a recipient's answers cost, and of how many requests that is not known."""
-    if row.unpriced == row.requests:
+    """What a recipient's answers cost, and of how many attempts that is not known."""
+    if row.unpriced == row.attempts:
         return "unknown"
     told = f"${row.cost_usd:,.4f}"
     return f"{told} + {row.unpriced:,} unknown" if row.unpriced else told

@@ -117,7 +117,9 @@ def _recipients(month: Month, words: dict[str, Any]) -> Story:
             words["bases"].get(who.basis, who.basis),
             who.retention,
             "yes" if who.training else "no",
-            *(f"{num:,}" for num in (row.requests, row.bytes, row.tokens)),
+            f"{row.requests:,}"
+            + (f"\nin {row.attempts:,} attempts" if row.attempts > row.requests else ""),
+            *(f"{num:,}" for num in (row.bytes, row.tokens)),
             words["cost"](row),
         )
         for who, row in words["rows"]

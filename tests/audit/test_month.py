@@ -24,6 +24,7 @@ from audit.record import CallerRecord, CoverageRecord, ReplayRecord, TransferRec
 from audit.replay import stored_heads
 from audit.sealer import Sealer
 from audit.stores.files import FileStore
+from audit.verify import verify
 from tests.audit.test_ledger import ORIGIN, an_intent, an_outcome, open_ledger
 from tests.audit.test_statement import SICK, decided
 from tests.harness import records_in
@@ -85,6 +86,45 @@ def test_counts_what_stayed_left_and_was_refused(month: Month) -> None:
     assert "1 answers were given again" in month_html(month, {})
     assert month.categories == ["identity", "health"]
     assert [event["kind"] for event in month.events] == ["policy.loaded"]
+
+
+def test_a_request_that_was_sent_to_one_model_after_another_is_one_request(tmp_path: Path) -> None:
+    async def climb() -> None:
+        ledger = open_ledger(tmp_path)
+        for number, masks in enumerate([((), ()), ((("PERSON", 2),), (("PERSON", 2),))]):
+            id_ = f"dec_{number:028x}"
+            await ledger.decision(replace(decided(("PERSON", "identity")), decision_id=id_))
+            steps = [(1, {}), (2, {}), (3, {"destination": "us", "region": "us", "transfer": US})]
+            for (attempt, change), masked in zip(steps, (*masks, masks[0]), strict=True):
+                step: Any = {"attempt": attempt, "masked": masked, **change}
+                permit = await ledger.intent(replace(an_intent(id_), **step), b"12345", ORIGIN)
+                await ledger.outcome(replace(an_outcome(permit), cost_usd=1.0))
+        await ledger.close()
+
+    asyncio.run(climb())
+    assert verify(tmp_path / "ledger").is_sound
+    month = read_month(tmp_path / "ledger", MONTH)
+    assert dict(month.ways) == {"left": 2}
+    eu, us = (month.transfers[who] for who in sorted(month.transfers))
+    assert (eu.requests, eu.attempts, eu.bytes, eu.cost_usd) == (2, 4, 20, 4.0)
+    assert (us.requests, us.attempts, us.bytes, us.cost_usd) == (2, 2, 10, 2.0)
+    assert (dict(eu.found), dict(eu.masked)) == ({"identity": 2}, {"identity": 1})
+    assert "in 4 attempts" in month_html(month, {})
+    assert month_pdf(month, {}).startswith(b"%PDF")
+
+
+def test_values_that_were_masked_for_one_model_only_are_not_masked(tmp_path: Path) -> None:
+    async def climb() -> None:
+        ledger = open_ledger(tmp_path)
+        await ledger.decision(replace(decided(("PERSON", "identity")), decision_id="dec_1"))
+        for attempt, masked in ((1, (("PERSON", 2),)), (2, ())):
+            step = replace(an_intent("dec_1"), attempt=attempt, masked=masked)
+            await ledger.intent(step, b"12345", ORIGIN)
+        await ledger.close()
+
+    asyncio.run(climb())
+    (row,) = read_month(tmp_path / "ledger", MONTH).transfers.values()
+    assert (dict(row.found), dict(row.masked)) == ({"identity": 1}, {})
 
 
 def test_another_month_is_empty_and_says_that_it_cannot_speak(ledger: Path) -> None:
