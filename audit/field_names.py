@@ -167,6 +167,14 @@ OUTCOME: Final = {
         "null: policy asks for no inspection"
     ),
     "answer_entities": Name("entity: number of findings in the answer that policy counts"),
+    "confidence": Name(
+        "how sure the answer was; null: no other model of a chain could be asked after it"
+    ),
+    "confidence.estimator": Name("what measured it"),
+    "confidence.score": Name("the score; null: unknown", ocsf="confidence_score"),
+    "confidence.threshold": Name("below it, or unknown, the next model of the chain is asked"),
+    "confidence.calibration": Name("the chain behind the threshold"),
+    "confidence.reasons": Name("signs of doubt, as codes"),
     "bytes_sent": Name("bytes of the body sent", "http.request.body.size", "traffic.bytes_out"),
     "bytes_received": Name("of the answer", "http.response.body.size", "traffic.bytes_in"),
     "latency_ms": Name("milliseconds", "http.client.request.duration", "http_response.latency"),

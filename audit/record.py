@@ -178,6 +178,17 @@ class IntentRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfidenceRecord:
+    """How sure a cloud's answer was, where another model could be asked for a better one."""
+
+    estimator: str
+    score: float | None
+    threshold: float
+    calibration: str | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OutcomeRecord:
     """What came of an attempt. ``sent`` is ``no`` only if no byte was written."""
 
@@ -200,6 +211,7 @@ class OutcomeRecord:
     marked_tool_calls: int
     answer_scan: str | None
     answer_entities: tuple[tuple[str, int], ...]
+    confidence: ConfidenceRecord | None
     bytes_sent: int
     bytes_received: int
     latency_ms: float

@@ -52,8 +52,14 @@ from proxy.policy.reload import PolicyKeeper, Reload, Verdict
 from proxy.policy.staging import StageKeeper
 from proxy.policy.switch import EgressSwitch
 from proxy.prices import load_prices
-from proxy.routing.calibration import Calibration, calibration_in_force, is_old
+from proxy.routing.calibration import Calibration, is_old
 from proxy.routing.catalog import build_estimator, threshold_of
+from proxy.routing.chain import (
+    Chain,
+    calibration_in_force,
+    missing_models,
+    refuse_unreachable,
+)
 from proxy.routing.doom import EarlyExit
 from proxy.routing.drift import DriftWatch, Expected
 from proxy.routing.estimator import ConfidenceEstimator
@@ -89,6 +95,7 @@ class Proxy:
         self._ledger: Ledger | None = None
         self._local: LocalTier | None = None
         self._objects: ObjectStore | None = None
+        self._chain: Chain | None = None
         self._rooms = Rooms(
             Conversations(self, lambda: self._objects, settings.max_body_bytes),
             Files(lambda: self._objects),
@@ -145,9 +152,11 @@ class Proxy:
 
     def models(self) -> Sequence[str]:
         """The model names a client may ask for; ``ringfence`` leaves the choice to the proxy."""
-        cloud = [m for d in self.policy().content.destinations for m in d.models]
         home = (self._settings.local_model, self._settings.embedding_model)
-        return tuple(dict.fromkeys((AUTO_MODEL, *home, *cloud)))
+        return tuple(dict.fromkeys((AUTO_MODEL, *home, *self._cloud_models())))
+
+    def _cloud_models(self) -> Sequence[str]:
+        return [m for d in self.policy().content.destinations for m in d.models]
 
     async def missing(self) -> Sequence[str]:
         """What is missing before the proxy can answer."""
@@ -202,7 +211,7 @@ class Proxy:
         stack.push_async_callback(self._local.aclose)
         cloud = self._open_cloud(self._ledger, stack)
         # 5. the flow over them
-        calibration = calibration_in_force(settings)
+        calibration = self._calibration()
         parts = Parts(
             inspector=inspector,
             policy=self.policy,
@@ -219,6 +228,7 @@ class Proxy:
             staged=self._stage.current,
             prerouter=_open_prerouter(settings, calibration, self._local),
             modes=Modes(self._in_shadow, frozenset(settings.cloud_first_apps)),
+            chain=self._chain,
         )
         await self._say_start(self._ledger, cloud)
         # 6. what may change while it runs
@@ -231,6 +241,14 @@ class Proxy:
         # 7. what runs beside live requests, and ends first
         _run(self._open_batches().run(self._objects, settings.data_dir / "batches"), stack)
         return parts
+
+    def _calibration(self) -> Calibration | None:
+        """The calibration in force; a chain of models is one."""
+        found = calibration_in_force(self._settings)
+        if isinstance(found, Chain):
+            refuse_unreachable(found, self._cloud_models())
+            self._chain = found
+        return found
 
     def _open_batches(self) -> BatchRunner:
         settings, rooms = self._settings, self._rooms
@@ -257,6 +275,10 @@ class Proxy:
         self._metrics.reloaded(reload.reason.value if reload.reason else "loaded")
         if reload.verdict is Verdict.LOADED and self._keeps_in_vain(self.policy()):
             log.error("answers_not_kept", problem=_NO_VAULT)
+        if reload.verdict is Verdict.LOADED and self._chain is not None:
+            missing = missing_models(self._chain, self._cloud_models())
+            if missing:
+                log.error("rungs_without_destination", problem=f"no destination has {missing}")
         if self._notices is not None:
             self._notices.reloaded(reload)
 

@@ -22,8 +22,9 @@ from proxy.policy.signature import signers, trusted_keys
 from proxy.policy.source import FilePolicySource
 from proxy.policy.switch import EgressSwitch
 from proxy.prices import load_prices
-from proxy.routing.calibration import calibration_in_force, is_old
+from proxy.routing.calibration import is_old
 from proxy.routing.catalog import threshold_of
+from proxy.routing.chain import Chain, calibration_in_force, missing_models
 from proxy.routing.prerouter import foresight_in_force
 from proxy.routing.signals import SIGNALS
 from proxy.settings import PREFIX, Settings
@@ -202,15 +203,27 @@ def _confidence(settings: Settings) -> Remark:
         problem = error.public_message
     if problem:
         return Remark("bad", "confidence", problem)
+    if isinstance(made, Chain) and (missing := missing_models(made, _cloud_models(settings))):
+        return Remark("bad", "confidence", f"no destination of the policy has {missing}")
     says = f"{settings.estimator} below {threshold:g} escalates; "
     if made is None:
         return Remark("note", "confidence", f"{says}not calibrated")
     says += f"calibrated {made.made_at[:10]}: {made.goal} ({1 - made.delta:.0%} sure), {made.id}"
+    if isinstance(made, Chain):
+        says += f"; then {made.in_words()}"
     if foresight is not None:
         says += f"; about {foresight.ahead:.0%} of the requests go undrafted"
     if is_old(made):
         return Remark("note", "confidence", f"{says}; old, make it anew")
     return Remark("good", "confidence", says)
+
+
+def _cloud_models(settings: Settings) -> set[str]:
+    try:
+        destinations = FilePolicySource(settings.policy_file).load().content.destinations
+    except ProxyError:
+        return set()  # said of the policy already
+    return {model for destination in destinations for model in destination.models}
 
 
 def _costs(settings: Settings) -> Remark:

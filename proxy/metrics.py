@@ -37,6 +37,7 @@ LABELS: Final = {
     "degraded": "`true`: policy allowed a better answer than the one that was given",
     "destination": "the id of a destination of the policy",
     "door": "a route of the proxy; `other` for any path that is none",
+    "end": "`given`, `went_on` (the next rung was due), `fault`",
     "entity": "an entity that detectors find",
     "kind": "`prompt`, `completion`",
     "outcome": "`ok`, or the class of the fault (`timeout`, `status_5xx`, `capped` …)",
@@ -44,6 +45,7 @@ LABELS: Final = {
     "reason": "a code: why this route, why unscannable",
     "result": "`loaded`, or why a version of the policy was rejected",
     "route": "`local`, `cloud`, `refuse`",
+    "rung": "the number of a cloud model in the chain, from 1",
     "scope": "a team of the key table; `overall`",
     "stage": "`inspection` (and the decision), `draft`, `cloud`",
     "status": "the HTTP status",
@@ -123,6 +125,12 @@ CATALOG: Final = (
         Counter,
         "Attempts on the cloud, by what came of them.",
         ("destination", "outcome"),
+    ),
+    Metric(
+        "rung_attempts",
+        Counter,
+        "Attempts on the cloud models of a chain, by rung and by what followed.",
+        ("rung", "end"),
     ),
     Metric(
         "cloud_cost_usd",
@@ -271,6 +279,10 @@ class Metrics:
             self._count("cloud_cost_usd", record.cost_usd, destination=known)
         if record.latency_ms:
             self._made["stage_seconds"].labels(stage="cloud").observe(record.latency_ms / 1000)
+
+    def climbed(self, rung: int, end: str) -> None:
+        """Count an attempt on a rung of a chain; ``end`` is a word of ours."""
+        self._count("rung_attempts", rung=str(rung), end=end)
 
     def failed(self, destination: str, outcome: str) -> None:
         """Count an attempt that came to no record of an outcome."""

@@ -19,10 +19,9 @@ from audit.errors import AuditError
 from audit.ledger import Ledger
 from proxy.egress.attempt import CloudTier
 from proxy.egress.body import model_for, outgoing
-from proxy.egress.live import CloudStream
+from proxy.egress.climb import Climber, Load, reason_of, rungs_of
 from proxy.egress.mask import Masked, mask
 from proxy.errors import (
-    AnswerWithheld,
     CloudError,
     InspectionError,
     LocalBackendError,
@@ -44,6 +43,7 @@ from proxy.routes.chat import CHAT
 from proxy.routes.registry import ROUTES
 from proxy.routes.route import Escalation
 from proxy.routing.catalog import range_of
+from proxy.routing.chain import Chain, Rung
 from proxy.routing.doom import EarlyExit
 from proxy.routing.drift import DriftWatch
 from proxy.routing.estimator import ConfidenceEstimator
@@ -89,6 +89,7 @@ class Parts:
     drift: DriftWatch | None = None  # holds drafts against the calibration, if there is one
     early: EarlyExit | None = None  # gives drafts up that cannot reach the threshold
     prerouter: PreRouter | None = None  # tells which drafts need not be made
+    chain: Chain | None = None  # the cloud models that are asked in turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class Flow:
     confidence: Confidence | None = None
     foreseen: Confidence | None = None  # that a draft stays, before there was one
     ahead: RouteReason | None = None  # why no draft comes first
+    rungs: tuple[Rung, ...] = ()  # the models it may climb; its request names the first
     local_fault: LocalBackendError | None = None
     masked: Masked | None = None
     unmaskable: bool = False
@@ -239,12 +241,19 @@ class Pipeline:
 
     async def _choose(self, flow: Flow) -> tuple[Flow, Route]:
         """The draft and the route; no draft where the cloud goes first, and can."""
-        flow = await self._look_ahead(flow)
+        flow = await self._look_ahead(self._on_rungs(flow))
         if flow.ahead is not None:
             flow, route = await self._ready(flow)
             if route.target is Target.CLOUD:
                 return flow, route
         return await self._ready(await self._draft(flow))
+
+    def _on_rungs(self, flow: Flow) -> Flow:
+        """``flow`` at the foot of the chain, where there is one and its client chose no model."""
+        rungs = rungs_of(self._parts.chain, flow.request, flow.decision)
+        if not rungs:
+            return flow
+        return replace(flow, rungs=rungs, request=replace(flow.request, model=rungs[0].model))
 
     async def _look_ahead(self, flow: Flow) -> Flow:
         """``flow`` with the reason to go to the cloud before a draft, if there is one."""
@@ -335,17 +344,17 @@ class Pipeline:
         if route.destination is None or not flow.decision.only_masked:
             return flow, route
         started = time.perf_counter()
-        masked = await self._masked(flow, route.destination)
+        masked = await self._masked(flow, flow.request, route.destination)
         flow = replace(flow, masked=masked, unmaskable=masked is None).lap("mask", started)
         return flow, self._route(flow)
 
-    async def _masked(self, flow: Flow, destination: Destination) -> Masked | None:
+    async def _masked(
+        self, flow: Flow, request: Request, destination: Destination
+    ) -> Masked | None:
         """The masked body, inspected again, if policy lets what is left of it go as it is."""
         decision = flow.decision
-        body = outgoing(flow.request.body, model_for(flow.request.model, destination))
-        masked = await asyncio.to_thread(
-            mask, body, flow.inspection, decision.masks, flow.request.route
-        )
+        body = outgoing(request.body, model_for(request.model, destination))
+        masked = await asyncio.to_thread(mask, body, flow.inspection, decision.masks, request.route)
         if masked is None:
             return None
         try:
@@ -404,36 +413,29 @@ class Pipeline:
         cloud = self._parts.cloud
         if cloud is None or route.destination is None:
             raise ProxyError("The route names a cloud that is not there.")
-        decision = flow.decision
-        reason = RouteReason.CLOUD_FAILED
+        load = Load(
+            request=flow.request,
+            inspection=flow.inspection,
+            decision=flow.decision,
+            rungs=flow.rungs or (Rung(1, flow.request.model, route.destination),),
+            masked=flow.masked,
+            mask=partial(self._masked, flow),
+            look=partial(self._parts.inspector.inspect, recognizers=flow.ruling.policy.recognizers),
+        )
+        decision_id = flow.decision.decision_id
+        climber = Climber(cloud, self._parts.chain if flow.rungs else None, self._parts.metrics)
         try:
-            outcome = await cloud.escalate(
-                flow.request,
-                flow.inspection,
-                decision,
-                route.destination,
-                flow.masked,
-                partial(self._parts.inspector.inspect, recognizers=flow.ruling.policy.recognizers),
-            )
-            if isinstance(outcome, CloudStream):
-                return Response(decision.decision_id, 200, {}, route, flow.confidence, live=outcome)
-            return Response(decision.decision_id, 200, outcome.body, route, flow.confidence)
+            return (await climber.climb(load)).response(decision_id, route, flow.confidence)
         except CloudError as error:
-            log.warning(
-                "cloud_failed", decision_id=decision.decision_id, error_type=error.upstream_error
-            )
+            log.warning("cloud_failed", decision_id=decision_id, error_type=error.upstream_error)
             fault: CloudError | AuditError = error
-            if error.upstream_error == "over_budget":
-                reason = RouteReason.BUDGET_SPENT
-            if isinstance(error, AnswerWithheld):
-                reason = RouteReason.ANSWER_WITHHELD
         except AuditError as error:
-            log.error("intent_not_recorded", decision_id=decision.decision_id)
-            reason, fault = RouteReason.LEDGER_UNWRITABLE, error
+            log.error("intent_not_recorded", decision_id=decision_id)
+            fault = error
         flow = await self._drafted(flow)
         if flow.draft is None:
             raise fault
-        return self._at_home(flow, Route(Target.LOCAL, reason, degraded=True))
+        return self._at_home(flow, Route(Target.LOCAL, reason_of(fault), degraded=True))
 
     def _tell(self, flow: Flow, response: Response) -> None:
         self._parts.metrics.answered(response)

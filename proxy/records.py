@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from audit.permit import Permit
 from audit.record import (
     CallerRecord,
+    ConfidenceRecord,
     CoverageRecord,
     DecisionRecord,
     EntityRecord,
@@ -88,6 +89,7 @@ def intent_record(
     model: str,
     strings_cleared: int,
     masked: tuple[tuple[str, int], ...] = (),
+    attempt: int = 1,
 ) -> IntentRecord:
     """What is about to leave, and where to. Its digest is the ledger's to make.
 
@@ -97,12 +99,13 @@ def intent_record(
         model: the destination's model.
         strings_cleared: strings and long numbers of the body.
         masked: how many values were replaced, by entity.
+        attempt: number of the attempt under this decision, from 1.
     """
     url = urlsplit(destination.base_url)
     transfer = destination.transfer
     return IntentRecord(
         decision_id=decision.decision_id,
-        attempt=1,
+        attempt=attempt,
         destination=destination.id,
         provider=destination.provider,
         address=url.hostname or "",
@@ -151,9 +154,18 @@ def outcome_record(
         marked_tool_calls=outcome.restored.tool_calls if outcome else 0,
         answer_scan=scanned.verdict.value if scanned else None,
         answer_entities=scanned.entities if scanned else (),
+        confidence=_confidence(outcome.confidence if outcome else None),
         bytes_sent=outcome.bytes_sent if outcome else 0,
         bytes_received=outcome.bytes_received if outcome else 0,
         latency_ms=outcome.elapsed_ms if outcome else 0.0,
+    )
+
+
+def _confidence(told: Confidence | None) -> ConfidenceRecord | None:
+    if told is None:
+        return None
+    return ConfidenceRecord(
+        told.estimator, told.score, told.threshold, told.calibration_id, told.doubts
     )
 
 

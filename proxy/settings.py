@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     """Score below which a draft escalates. None: the calibrated one, else the estimator's guess."""
     calibration_file: Path | None = None
     """Calibration that `ringfence calibrate` made; refused for another model or estimator."""
+    rungs_file: Path | None = None
+    """Chain of cloud models, in place of a calibration; `ringfence evaluate --rungs` makes it."""
     pre_router: bool = False
     """Send what no draft would answer on before it is drafted; `ringfence calibrate --ahead`."""
     early_exit: bool = False

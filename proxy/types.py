@@ -144,8 +144,7 @@ class Request:
     """One request of a client, parsed strictly and once.
 
     ``derived_from`` is the decision id of the pinned exchange that a stored conversation goes on
-    from, if it does.
-    ``route`` is the API route group (``chat.completions``); ``body`` the whole JSON, read-only.
+    from, if it does. ``route`` is the API route group, as in ``chat.completions``.
     """
 
     request_id: str
@@ -482,6 +481,7 @@ class Outcome:
     provider_request_id: str | None = field(default=None, repr=False)
     counted: bool = False  # the destination told how many tokens went in and out
     cut_by: str | None = None  # what ended it when its client had begun to get it
+    confidence: Confidence | None = None  # where another model could be asked
 
 
 @dataclass(frozen=True, slots=True)

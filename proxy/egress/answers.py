@@ -1,4 +1,5 @@
-"""What is done to a cloud's answer before anybody gets it: it is inspected, if policy asks so.
+"""What is done to a cloud's answer before anybody gets it: it is inspected, if policy asks so,
+and scored, if another model could be asked.
 
 It is inspected as it came, before values are put back into it: what was masked on its way out is no
 finding. What was asked to be inspected and was not is withheld, and so is what cannot be taken out.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -17,9 +18,12 @@ import structlog
 from proxy.egress.mask import Masked, mask
 from proxy.egress.restore import AnswerRestorer
 from proxy.errors import CloudError, InspectionError
+from proxy.routes.route import Reading, Scores
 from proxy.types import (
     JSON,
     AnswerScan,
+    Confidence,
+    Draft,
     Finding,
     Inspection,
     JSONObject,
@@ -44,25 +48,68 @@ _SAYING: Final = ("choices", "output")
 _FAILURES: Final = (UnscannableReason.DETECTOR_FAILED, UnscannableReason.DETECTOR_TIMEOUT)
 
 
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How sure an answer is, and what of that its client sees.
+
+    ``score`` is the rule; ``scores`` reads what it goes by, and hides what ``asked``, the client's
+    body, does not ask for.
+    """
+
+    score: Callable[[Draft], Confidence]
+    scores: Scores
+    asked: JSONObject = field(repr=False)
+
+    def of(self, answer: JSONObject) -> Confidence:
+        """The confidence in an answer as it came."""
+        told = self.scores.read(answer) or Reading()
+        return self.score(
+            Draft(
+                told.text,
+                told.tokens,
+                told.token_logprobs,
+                told.finish_reason,
+                model="",
+                body={},
+                prompt_tokens=0,
+                completion_tokens=len(told.tokens),
+                elapsed_ms=0.0,
+                top_logprobs=told.top_logprobs,
+            )
+        )
+
+
 async def made_whole(
-    outcome: Outcome, route: str, inspected: tuple[AnswerScan, Look] | None, masked: Masked | None
+    outcome: Outcome,
+    route: str,
+    inspected: tuple[AnswerScan, Look] | None,
+    masked: Masked | None,
+    scoring: Scoring | None = None,
 ) -> Outcome | CloudError:
-    """``outcome`` inspected, and with the values of a masked request back in the answer.
+    """``outcome`` inspected, scored, and with the values of a masked request back in the answer.
 
     Args:
         outcome: the answer as it came.
         route: the API route that it answers.
         inspected: what is looked for, and how; None where policy asks for nothing.
         masked: the request, if it was masked.
+        scoring: how sure it is; None where no other model could be asked.
 
     Returns:
         The outcome, whose `Scanned` says whether it may be given out; a fault of ours as a value.
     """
+    came = outcome.body
     try:
         if inspected is not None:
             outcome = await _scanned(outcome, route, inspected, masked)
-        if masked is not None and not (outcome.scanned and outcome.scanned.withheld):
+        if outcome.scanned is not None and outcome.scanned.withheld:
+            return outcome
+        if masked is not None:
             outcome = await _restored(outcome, masked)
+        if scoring is not None:
+            confidence = await asyncio.to_thread(scoring.of, came)
+            shown = scoring.scores.hide(outcome.body, scoring.asked)
+            outcome = replace(outcome, body=shown, confidence=confidence)
     except Exception as error:  # noqa: BLE001 - our own bug, but the intent must be closed
         log.error("answer_failed", error=error)
         return CloudError("The cloud's answer is of no use.", error_type="internal", sent="yes")

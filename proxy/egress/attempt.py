@@ -18,7 +18,7 @@ from audit.errors import AuditError
 from audit.ledger import Ledger
 from audit.permit import Permit
 from audit.record import IntentRecord
-from proxy.egress.answers import Look, made_whole
+from proxy.egress.answers import Look, Scoring, made_whole
 from proxy.egress.body import build_body, live_fields, model_for, num_cleared
 from proxy.egress.cloud import CloudBackend, broken
 from proxy.egress.limit import AttemptLimit
@@ -34,8 +34,10 @@ from proxy.routes.registry import ROUTES
 from proxy.routes.route import Abroad
 from proxy.types import (
     AnswerScan,
+    Confidence,
     Decision,
     Destination,
+    Draft,
     Inspection,
     Outcome,
     Request,
@@ -44,6 +46,19 @@ from proxy.types import (
 )
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Where one attempt goes.
+
+    ``destination`` is one of the decision's; ``attempt`` counts those of the decision from 1.
+    ``score`` is how sure its answer is, which is then gathered whole; None: nobody asks.
+    """
+
+    destination: Destination
+    attempt: int = 1
+    score: Callable[[Draft], Confidence] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,7 @@ class _Errand:
     team: str
     plan: Plan
     keeps: bool
+    scoring: Scoring | None
     incoming: Incoming | None
 
     @property
@@ -120,17 +136,17 @@ class CloudTier:
         request: Request,
         inspection: Inspection,
         decision: Decision,
-        destination: Destination,
+        aim: Aim,
         masked: Masked | None = None,
         look: Look | None = None,
     ) -> Outcome | CloudStream:
-        """Send ``request`` to ``destination``, once.
+        """Send ``request`` to the destination of ``aim``, once.
 
         Args:
             request: what the client asked.
             inspection: the inspection of its body.
             decision: what lets it leave.
-            destination: one of the decision's.
+            aim: where to, and whether its answer is scored.
             masked: what to send instead, with an inspection of its own.
             look: inspects the answer, where the decision asks for that.
 
@@ -143,8 +159,25 @@ class CloudTier:
             CloudError: no usable answer, or the cap was reached, or no budget bears it.
             AnswerWithheld: the answer is not given out.
         """
-        _check(decision, destination, masked, look)
-        flows = _flows(request, decision)
+        _check(decision, aim.destination, masked, look)
+        errand = self._errand(request, inspection, decision, aim, masked, look)
+        if not self._limit.take():
+            self._metrics.failed(aim.destination.id, "capped")
+            raise CloudError("The cloud attempts are used up.", error_type="capped", sent="no")
+        return await self._carried(errand)
+
+    def _errand(
+        self,
+        request: Request,
+        inspection: Inspection,
+        decision: Decision,
+        aim: Aim,
+        masked: Masked | None,
+        look: Look | None,
+    ) -> _Errand:
+        """What `escalate` sends; the body is cleared."""
+        destination = aim.destination
+        flows = _flows(request, decision) and aim.score is None
         call = _call_of(replace(request, live=flows), destination)
         if call is None:
             raise EgressDenied("this route never leaves")
@@ -155,16 +188,14 @@ class CloudTier:
         sent = (request.body, inspection)
         if masked is not None and masked.inspection is not None:
             sent = (masked.body, masked.inspection)
-        body = build_body(sent[0], model, sent[1], {**call.forced, **dict(plan.forced)})
+        scoring = _scoring_of(request, call, aim)
+        asks = {} if scoring is None else scoring.scores.ask(request.body)
+        body = build_body(sent[0], model, sent[1], {**call.forced, **asks, **dict(plan.forced)})
         told = (num_cleared(body), masked.counts if masked else ())
-        intent = intent_record(decision, destination, model, *told)
-        if not self._limit.take():
-            self._metrics.failed(destination.id, "capped")
-            raise CloudError("The cloud attempts are used up.", error_type="capped", sent="no")
-        errand = _Errand(
+        return _Errand(
             body=body,
             destination=destination,
-            intent=intent,
+            intent=intent_record(decision, destination, model, *told, aim.attempt),
             call=call,
             route=request.route,
             inspected=None if decision.scan is None or look is None else (decision.scan, look),
@@ -172,9 +203,9 @@ class CloudTier:
             team=request.caller.team,
             plan=plan,
             keeps=decision.keep_answer and request.route == CHAT.name,
+            scoring=scoring,
             incoming=Incoming(call, request.body, masked) if flows else None,
         )
-        return await self._carried(errand)
 
     async def aclose(self) -> None:
         """Wait for the attempts under way to come to their outcome."""
@@ -221,7 +252,8 @@ class CloudTier:
         result = await self._send(errand, permit, gone)
         await spending.settle(taken, result, price)
         if isinstance(result, Outcome) and not errand.flows:
-            result = await made_whole(result, errand.route, errand.inspected, errand.masked)
+            asked = (errand.inspected, errand.masked, errand.scoring)
+            result = await made_whole(result, errand.route, *asked)
         record = outcome_record(permit, result, intent.model, price)
         self._metrics.attempted(destination.id, record)
         try:
@@ -310,6 +342,13 @@ def _call_of(request: Request, destination: Destination) -> Abroad | None:
     if call is None or call.is_chunk is None or not request.live:
         return call
     return replace(call, forced={**call.forced, **live_fields(request.body, destination)})
+
+
+def _scoring_of(request: Request, call: Abroad, aim: Aim) -> Scoring | None:
+    """How the answer is scored; None: it is not, or it could not be."""
+    if aim.score is None or call.scores is None:
+        return None
+    return Scoring(aim.score, call.scores, request.body)
 
 
 def _rest_of(errand: _Errand) -> bytes | None:

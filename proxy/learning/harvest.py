@@ -71,6 +71,7 @@ class LeftOut(enum.StrEnum):
     NOT_ALLOWED = "not_allowed"
     FOUND_THEN = "found_then"
     CUT_SHORT = "cut_short"
+    UNSURE = "unsure"
     UNREADABLE = "unreadable"
     OTHER_FORM = "other_form"
     REPEATED = "repeated"
@@ -205,7 +206,16 @@ def why_not(exchange: Exchange, may_hold: frozenset[str] = frozenset()) -> LeftO
         return LeftOut.FOUND_THEN
     if outcome["sent"] != "yes" or outcome["finish_reason"] != "stop":
         return LeftOut.CUT_SHORT
+    if _is_unsure(outcome.get("confidence")):
+        return LeftOut.UNSURE
     return None
+
+
+def _is_unsure(told: Members | None) -> bool:
+    """Whether the next model of a chain was due after an answer; one that nobody scored did."""
+    if told is None:
+        return False
+    return told["score"] is None or told["score"] < told["threshold"] or bool(told["reasons"])
 
 
 def pair_of(exchange: Exchange, body: bytes, answer: bytes) -> Pair | None:

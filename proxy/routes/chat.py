@@ -31,8 +31,8 @@ from proxy.routes.fields import (
     shape,
     wrong_type,
 )
-from proxy.routes.logprobs import as_asked, read_logprobs
-from proxy.routes.route import Abroad, ApiRoute, AtHome, Reading, Takes
+from proxy.routes.logprobs import NUM_TOP, as_asked, read_logprobs
+from proxy.routes.route import Abroad, ApiRoute, AtHome, Reading, Scores, Takes
 from proxy.types import JSON, JSONObject
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -163,8 +163,15 @@ def ask(body: JSONObject) -> JSONObject:
     return {**kept, "logprobs": True}
 
 
+def ask_scores(body: JSONObject) -> JSONObject:
+    """What asks a cloud for log-probabilities: at least as many as the client wants."""
+    wished = body.get("top_logprobs")
+    num_top = max(NUM_TOP, wished) if isinstance(wished, int) else NUM_TOP
+    return {"logprobs": True, "top_logprobs": num_top}
+
+
 def answer(told: JSONObject, body: JSONObject) -> JSONObject:
-    """The local answer as its client gets it: the log-probabilities it asked for, and no more."""
+    """An answer as its client gets it: the log-probabilities it asked for, and no more."""
     return as_asked(told, body) if isinstance(told.get("choices"), list) else told
 
 
@@ -233,6 +240,7 @@ CHAT: Final = ApiRoute(
         is_completion,
         limits=("max_completion_tokens", "max_tokens"),
         is_chunk=is_chunk,
+        scores=Scores(ask_scores, read, answer),
     ),
     texts=texts,
     tell=events,

@@ -24,7 +24,7 @@ from proxy.routes.fields import (
     check_texts,
 )
 from proxy.routes.logprobs import read_logprobs
-from proxy.routes.route import Abroad, ApiRoute, AtHome, Reading, Takes
+from proxy.routes.route import Abroad, ApiRoute, AtHome, Reading, Scores, Takes
 from proxy.routes.sse import DONE, event
 from proxy.types import JSON, JSONObject
 
@@ -92,11 +92,16 @@ def read(answer: JSONObject) -> Reading | None:
 def ask(body: JSONObject) -> JSONObject:
     """The local tier's body, with the log-probabilities that routing needs."""
     kept = {name: value for name, value in body.items() if name not in BOOKKEEPING}
-    return {**kept, "logprobs": body.get("logprobs") or 1}
+    return {**kept, **ask_scores(body)}
+
+
+def ask_scores(body: JSONObject) -> JSONObject:
+    """What asks for log-probabilities: as many as the client wants, and one at least."""
+    return {"logprobs": body.get("logprobs") or 1}
 
 
 def answer(told: JSONObject, body: JSONObject) -> JSONObject:
-    """The local answer as its client gets it: log-probabilities only if it asked for them."""
+    """An answer as its client gets it: log-probabilities only if it asked for them."""
     if body.get("logprobs") is not None:
         return told
     return {**told, "choices": [{**choice, "logprobs": None} for choice in choices_of(told)]}
@@ -147,6 +152,7 @@ COMPLETIONS: Final = ApiRoute(
         limits=("max_tokens",),
         usual_limit=16,
         is_chunk=is_chunk,
+        scores=Scores(ask_scores, read, answer),
     ),
     texts=texts,
     tell=events,

@@ -61,6 +61,19 @@ class AtHome:
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """How a destination is asked how sure it is of its answer, and how that is read.
+
+    ``ask`` are the fields that ask for log-probabilities, given the client's body; ``read`` is
+    None for an answer that is none; ``hide`` makes of the answer the one that the client asked for.
+    """
+
+    ask: Callable[[JSONObject], JSONObject]
+    read: Callable[[JSONObject], Reading | None]
+    hide: Callable[[JSONObject, JSONObject], JSONObject]
+
+
+@dataclass(frozen=True, slots=True)
 class Abroad:
     """What a cloud destination is asked for this route.
 
@@ -69,6 +82,7 @@ class Abroad:
     that bound the tokens of an answer, the one to set first; none: it has no tokens out.
     ``usual_limit`` is what holds where a client sets none; None: whatever the model can write.
     ``is_chunk`` tells an event of an answer that comes as it is made; None: none comes so.
+    ``scores`` None: nobody can tell how sure an answer is.
     """
 
     path: str
@@ -77,6 +91,7 @@ class Abroad:
     limits: tuple[str, ...] = ()
     usual_limit: int | None = None
     is_chunk: Callable[[JSONObject], bool] | None = None
+    scores: Scores | None = None
 
 
 @dataclass(frozen=True, slots=True)

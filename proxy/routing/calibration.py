@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 from proxy import __version__
 from proxy.errors import LocalBackendError, SettingsError
@@ -23,6 +23,9 @@ FORMAT: Final = 3
 
 #: How the question was put to the model; a template of another form is another calibration.
 PROMPT_FORM: Final = "chat: one user message"
+
+#: Cloud shares at which an artifact keeps the accuracy.
+CURVE_SHARES: Final = tuple(step / 20 for step in range(21))
 
 #: Source: our choice. Models, templates and traffic move; a quarter is a common review cycle.
 MAX_AGE_DAYS: Final = 90
@@ -39,6 +42,9 @@ class Calibration:
     ``learned`` is the model of the learned estimator, as plain numbers; ``foresight`` is what the
     pre-router goes by (`proxy.routing.prerouter.Foresight`), where it was asked for.
     """
+
+    KIND: ClassVar[str] = "calibration"
+    SETTING: ClassVar[str] = "RINGFENCE_CALIBRATION_FILE"
 
     model: str
     model_digest: str | None
@@ -64,7 +70,11 @@ class Calibration:
     @property
     def id(self) -> str:
         """``cal_`` and the first 16 hex digits of the SHA-256 of the canonical contents."""
-        return f"cal_{hashlib.sha256(self.canonical()).hexdigest()[:16]}"
+        return f"cal_{self.digest()[:16]}"
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical contents, in hex."""
+        return hashlib.sha256(self.canonical()).hexdigest()
 
     def canonical(self) -> bytes:
         """The contents as one line of JSON with sorted members."""
@@ -82,8 +92,24 @@ class Calibration:
         beside.replace(path)
 
 
+Made = TypeVar("Made", bound=Calibration)
+
+
 def load_calibration(path: Path) -> Calibration:
+    """Read a calibration of one threshold; see `load_artifact`."""
+    return load_artifact(path, Calibration, lambda _: {})
+
+
+def load_artifact(
+    path: Path, made_as: type[Made], more: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> Made:
     """Read an artifact.
+
+    Args:
+        path: its file.
+        made_as: what it should be.
+        more: reads the members that a plain calibration has not; may raise KeyError, TypeError or
+            ValueError.
 
     Raises:
         SettingsError: it cannot be read, is of another format, or its contents are not those that
@@ -92,13 +118,15 @@ def load_calibration(path: Path) -> Calibration:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise SettingsError(f"{path} is no calibration: it cannot be read as JSON") from None
-    calibration = _of(raw)
-    if calibration is None:
-        raise SettingsError(f"{path} is no calibration of format {FORMAT}: make it anew")
-    if raw.get("id") != calibration.id:
+        problem = f"{path} is no {made_as.KIND}: it cannot be read as JSON"
+        raise SettingsError(problem) from None
+    made = _of(raw, made_as, more)
+    if made is None:
+        form = next(field.default for field in fields(made_as) if field.name == "format")
+        raise SettingsError(f"{path} is no {made_as.KIND} of format {form}: make it anew")
+    if raw.get("id") != made.id:
         raise SettingsError(f"{path} was changed after it was made: make it anew")
-    return calibration
+    return made
 
 
 def refuse_if_unfit(calibration: Calibration, settings: Settings) -> None:
@@ -108,23 +136,24 @@ def refuse_if_unfit(calibration: Calibration, settings: Settings) -> None:
         SettingsError: it was made for another estimator, model or weights, or a threshold is set
             beside it.
     """
+    kind = calibration.KIND
     if settings.confidence_threshold is not None:
         raise SettingsError(
-            "RINGFENCE_CONFIDENCE_THRESHOLD and RINGFENCE_CALIBRATION_FILE are both set: keep one"
+            f"RINGFENCE_CONFIDENCE_THRESHOLD and {calibration.SETTING} are both set: keep one"
         )
     if calibration.estimator != settings.estimator:
         raise SettingsError(
-            f"the calibration was made for {calibration.estimator}, "
+            f"the {kind} was made for {calibration.estimator}, "
             f"RINGFENCE_ESTIMATOR is {settings.estimator}"
         )
     if calibration.model != settings.local_model:
         raise SettingsError(
-            f"the calibration was made for the model {calibration.model}, "
+            f"the {kind} was made for the model {calibration.model}, "
             f"RINGFENCE_LOCAL_MODEL is {settings.local_model}"
         )
     if calibration.model_digest != weights_digest(settings):
         raise SettingsError(
-            "the calibration was made for other weights, or for a model that is served elsewhere"
+            f"the {kind} was made for other weights, or for a model that is served elsewhere"
         )
 
 
@@ -138,30 +167,19 @@ def weights_digest(settings: Settings) -> str | None:
         return None
 
 
-def calibration_in_force(settings: Settings) -> Calibration | None:
-    """The calibration that ``settings`` name, fit for them; None where they name none.
-
-    Raises:
-        SettingsError: see `load_calibration` and `refuse_if_unfit`.
-    """
-    if settings.calibration_file is None:
-        return None
-    calibration = load_calibration(settings.calibration_file)
-    refuse_if_unfit(calibration, settings)
-    return calibration
-
-
 def is_old(calibration: Calibration) -> bool:
     """Whether it should be made anew by now."""
     return calibration.age_days(datetime.now(UTC)) > MAX_AGE_DAYS
 
 
-def _of(raw: Any) -> Calibration | None:
+def _of(
+    raw: Any, made_as: type[Made], more: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> Made | None:
     """The artifact in ``raw``; None where a member is missing, unknown or of another kind."""
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+    form = {field.name: field.default for field in fields(made_as)}
+    if not isinstance(raw, dict) or raw.get("format") != form["format"]:
         return None
-    names = {field.name for field in fields(Calibration)}
-    if set(raw) != names | {"id"}:
+    if set(raw) != {*form, "id"}:
         return None
     numbers = ("threshold", "bound", "delta", "expected_share", "expected_accuracy")
     if not all(is_number(raw[name]) for name in numbers):
@@ -175,8 +193,9 @@ def _of(raw: Any) -> Calibration | None:
         if len(shares) != len(bounds) + 2 or list(bounds) != sorted(bounds):
             return None
         lists: dict[str, Any] = {"curve": curve, "spread_bounds": bounds, "spread_shares": shares}
-        return Calibration(**{name: raw[name] for name in names - set(lists)}, **lists)
-    except (TypeError, ValueError):
+        lists |= more(raw)
+        return made_as(**{name: raw[name] for name in form.keys() - lists.keys()}, **lists)
+    except (KeyError, TypeError, ValueError):
         return None
 
 

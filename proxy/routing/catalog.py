@@ -9,6 +9,7 @@ from proxy.errors import SettingsError
 from proxy.local.backend import LocalBackend
 from proxy.routing.asking import ASKING, AskingEstimator
 from proxy.routing.calibration import Calibration
+from proxy.routing.chain import ABOVE
 from proxy.routing.estimator import ConfidenceEstimator, PureEstimator
 from proxy.routing.learned import read_model
 from proxy.routing.signals import SIGNALS
@@ -30,7 +31,7 @@ def threshold_of(name: str, threshold: float | None) -> float:
         raise SettingsError("the estimator learned needs RINGFENCE_CALIBRATION_FILE")
     if threshold is None:
         return SIGNALS[name].default_threshold if name in SIGNALS else ASKING[name][1]
-    if math.isnan(threshold) or not low <= threshold <= high:
+    if math.isnan(threshold) or not low <= threshold <= high + ABOVE:
         raise SettingsError(
             f"RINGFENCE_CONFIDENCE_THRESHOLD: {name} lies between {low:g} and {high:g}"
         )

@@ -22,8 +22,9 @@ from proxy.errors import SettingsError
 from proxy.local.embedded import EmbeddedServer
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.prices import load_prices
-from proxy.routing.calibration import PROMPT_FORM, Calibration, calibration_in_force, weights_digest
+from proxy.routing.calibration import CURVE_SHARES, PROMPT_FORM, Calibration, weights_digest
 from proxy.routing.catalog import LEARNED, build_estimator, range_of, threshold_of
+from proxy.routing.chain import calibration_in_force
 from proxy.routing.collect import Collector
 from proxy.routing.collect import Progress as Kept
 from proxy.routing.curve import curve
@@ -46,13 +47,11 @@ from proxy.routing.rungs import (
     at_goal,
     budget_rows,
     budgets_of,
+    chain_of,
     write_plot,
 )
 from proxy.routing.signals import SIGNALS
 from proxy.settings import Settings, load_settings
-
-#: Cloud shares at which the artifact keeps the accuracy.
-_CURVE_POINTS = 21
 
 #: Rows that each part of a chain's data needs, so that there is something to learn and to tell.
 _LEAST_ROWS = 20
@@ -101,7 +100,7 @@ def calibrate_command(
     settings = load_settings()
     wanted = read_goal(goal, requests_per_day=requests_per_day, max_cost_usd=max_cost)
     items = list(read_items(data))
-    digest = f"sha256:{hashlib.sha256(data.read_bytes()).hexdigest()}"
+    digest = _digest(data)
     beside = out.with_name(out.name + ".progress")
     model = f"{settings.local_model} {weights_digest(settings)}"
     kept = Kept(beside, " ".join(filter(None, (settings.estimator, model, digest, judge))))
@@ -139,6 +138,9 @@ def evaluate_command(
     rungs: Annotated[
         str, typer.Option(help="Cloud models on record, the cheapest first: a chain.")
     ] = "",
+    rungs_out: Annotated[
+        Path | None, typer.Option(help="Where to put the chain, for RINGFENCE_RUNGS_FILE.")
+    ] = None,
     goal: Annotated[str, typer.Option(help="With --rungs: as for calibrate.")] = (
         "within 1% of cloud"
     ),
@@ -167,10 +169,10 @@ def evaluate_command(
         wanted = read_goal(goal, requests_per_day=requests_per_day, max_cost_usd=max_cost)
         names = tuple(name.strip() for name in rungs.split(","))
         wish = RungsWish(names, goal, wanted, error_rate, plan, budget)
-        _evaluate_rungs(list(read_items(data)), wish, out, recorded=recorded)
+        _evaluate_rungs(data, wish, (out, rungs_out), recorded=recorded)
         return
-    if plan or budget is not None:
-        raise SettingsError("--plan and --budget need --rungs")
+    if plan or budget is not None or rungs_out is not None:
+        raise SettingsError("--plan, --budget and --rungs-out need --rungs")
     settings = load_settings()
     made = calibration_in_force(settings)
     given = made.threshold if made else settings.confidence_threshold
@@ -188,6 +190,10 @@ def evaluate_command(
         Console(highlight=False).print(f"{page}", soft_wrap=True)
 
 
+def _digest(data: Path) -> str:
+    return f"sha256:{hashlib.sha256(data.read_bytes()).hexdigest()}"
+
+
 @dataclass(frozen=True, slots=True)
 class RungsWish:
     """What `ringfence evaluate --rungs` was asked for."""
@@ -201,9 +207,9 @@ class RungsWish:
 
 
 def _evaluate_rungs(
-    items: list[Item], wish: RungsWish, out: Path | None, *, recorded: bool
+    data: Path, wish: RungsWish, outs: tuple[Path | None, Path | None], *, recorded: bool
 ) -> None:
-    settings = load_settings()
+    settings, items, (out, rungs_out) = load_settings(), list(read_items(data)), outs
     if settings.estimator not in SIGNALS:
         raise SettingsError("--rungs: the estimator must be one that scores any model's answer")
     graded = grade_items(settings, items, Kept(None, ""), recorded=recorded)
@@ -219,12 +225,21 @@ def _evaluate_rungs(
     told = at_budgets(parts, budgets, plan=wish.plan)
     console = Console(highlight=False)
     title = f"{settings.estimator}; {sizes[0]:,} rows to choose, {sizes[1]:,} to test, "
-    _show(table_rows((*each, *chosen)), f"{title}{sizes[2]:,} held out; {wish.words}")
+    arms = (*each, *(way.arm for way in chosen))
+    _show(table_rows(arms), f"{title}{sizes[2]:,} held out; {wish.words}")
     if not chosen:
         console.print("no thresholds can be shown to keep this goal on these rows")
     _show(budget_rows(told), "at the same budget")
     if out is not None:
         console.print(f"{write_plot(out / 'rungs.png', told, each)}", soft_wrap=True)
+    if rungs_out is not None:
+        kept = [way.thresholds for way in chosen if len(way.thresholds) == len(wish.models)]
+        if not kept:
+            raise SettingsError(f"{rungs_out} is not written: no chain is shown to keep the goal")
+        why = (wish.words, wish.goal, wish.error_rate)
+        made = chain_of(settings, parts, kept[0], why, _digest(data))
+        made.save(rungs_out)
+        console.print(f"{made.id} in {rungs_out}; use it with {made.SETTING}={rungs_out}")
 
 
 def _show(rows: Sequence[tuple[str, ...]], title: str) -> None:
@@ -394,7 +409,6 @@ def _artifact(
     known = ~np.isnan(table.score)
     whole = curve(np.where(known, table.score, np.inf), table.local, table.cloud)
     bounds, spread = spread_of([None if np.isnan(s) else float(s) for s in table.score])
-    shares = np.linspace(0.0, 1.0, _CURVE_POINTS)
     return Calibration(
         model=settings.local_model,
         model_digest=weights_digest(settings),
@@ -408,7 +422,7 @@ def _artifact(
         data_digest=data_digest,
         expected_share=float(sent.mean()),
         expected_accuracy=float(np.where(sent, table.cloud, table.local).mean()),
-        curve=tuple((float(share), whole.at(float(share))) for share in shares),
+        curve=tuple((share, whole.at(share)) for share in CURVE_SHARES),
         spread_bounds=bounds,
         spread_shares=spread,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),

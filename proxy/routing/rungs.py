@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
+from proxy.errors import SettingsError
+from proxy.routing.calibration import CURVE_SHARES, PROMPT_FORM, weights_digest
+from proxy.routing.chain import MAX_RUNGS, Chain, within_range
+from proxy.routing.curve import curve
+from proxy.routing.drift import spread_of
 from proxy.routing.evaluation import Arm, interval
 from proxy.routing.goals import Goal
 from proxy.routing.ladder import Climb, Ladder, Thresholds, choose, climb, frontier, within
 from proxy.routing.planner import asked_once, assign, expected_usd, predict
+from proxy.routing.signals import SIGNALS
+from proxy.settings import Settings
 
 #: Budgets of the table, as shares of what asking the last model everything costs.
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -72,19 +80,82 @@ def alone(ladder: Ladder) -> tuple[Arm, ...]:
     )
 
 
-def at_goal(parts: Parts, goal: Goal, error_rate: float) -> tuple[Arm, ...]:
-    """The two-tier hybrids and the whole chain, each with thresholds that keep ``goal``.
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Models in turn, with thresholds that keep a goal, and what they brought on held-out rows."""
 
-    A way that cannot be shown to keep it has no arm.
+    arm: Arm
+    thresholds: Thresholds
+
+
+def at_goal(parts: Parts, goal: Goal, error_rate: float) -> tuple[Way, ...]:
+    """The two-tier hybrid and the whole chain, each with thresholds that keep ``goal``.
+
+    A way that cannot be shown to keep it is left out.
     """
     last = len(parts.held_out.names) - 1
     ways = [parts.only((0, last))] + ([parts] if last > 1 else [])
-    arms = []
+    kept = []
     for way in ways:
         found = choose(goal, way.seen, way.tested, error_rate)
         if found is not None:
-            arms.append(arm_of(way_name(way.held_out, found), climb(way.held_out, found)))
-    return tuple(arms)
+            told = climb(way.held_out, found)
+            kept.append(Way(arm_of(way_name(way.held_out, found), told), found))
+    return tuple(kept)
+
+
+def chain_of(
+    settings: Settings,
+    parts: Parts,
+    thresholds: Thresholds,
+    wish: tuple[str, Goal, float],
+    data_digest: str,
+) -> Chain:
+    """The artifact of a chain; its figures are those of the rows that tested it.
+
+    Args:
+        settings: for the local model and the estimator.
+        parts: the rows; the models' names are those of the chain.
+        thresholds: what `at_goal` found for the whole chain.
+        wish: the goal in words, the goal, and the error rate.
+        data_digest: digest of the file of the rows.
+
+    Raises:
+        SettingsError: these models make no chain.
+    """
+    tested, (words, goal, error_rate) = parts.tested, wish
+    clouds = tested.names[1:]
+    if len(clouds) > MAX_RUNGS or settings.local_model in clouds:
+        raise SettingsError(
+            f"--rungs-out: at most {MAX_RUNGS} cloud models, none named as the local one"
+        )
+    signal = SIGNALS[settings.estimator]
+    held_to = tuple(within_range(one, signal) for one in thresholds)
+    told, home = climb(tested, held_to), tested.score[:, 0]
+    ordered = curve(np.where(np.isnan(home), np.inf, home), tested.right[:, 0], tested.right[:, -1])
+    bounds, spread = spread_of([None if np.isnan(one) else float(one) for one in home])
+    return Chain(
+        model=settings.local_model,
+        model_digest=weights_digest(settings),
+        prompt_form=PROMPT_FORM,
+        estimator=settings.estimator,
+        threshold=held_to[0],
+        goal=words,
+        bound=goal.bound,
+        delta=error_rate,
+        num_rows=len(tested),
+        data_digest=data_digest,
+        expected_share=float(told.sent.mean()),
+        expected_accuracy=float(told.right.mean()),
+        curve=tuple((share, ordered.at(share)) for share in CURVE_SHARES),
+        spread_bounds=bounds,
+        spread_shares=spread,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        clouds=clouds,
+        thresholds=held_to[1:],
+        ends=tuple(float((told.at == model).mean()) for model in range(len(tested.names))),
+        expected_usd=float(told.cost_usd.mean()),
+    )
 
 
 def at_budgets(parts: Parts, budgets: Sequence[float], *, plan: bool) -> list[AtBudget]:

@@ -21,7 +21,13 @@ from audit.chain import read_line
 from audit.errors import LedgerUnwritable, PermitRefused
 from audit.ledger import Ledger
 from audit.permit import Permit, mint
-from audit.record import IntentRecord, OutcomeRecord, TransferRecord, name_or_other
+from audit.record import (
+    ConfidenceRecord,
+    IntentRecord,
+    OutcomeRecord,
+    TransferRecord,
+    name_or_other,
+)
 from audit.verify import verify
 
 TRANSFER = TransferRecord("Example Ltd", "IE", "intra_eea", "zero", training=False)
@@ -63,6 +69,7 @@ def an_outcome(permit: Permit) -> OutcomeRecord:
         marked_tool_calls=1,
         answer_scan="noted",
         answer_entities=(("EMAIL_ADDRESS", 1),),
+        confidence=ConfidenceRecord("mean_logprob", -0.8, -0.5, "rungs_" + "0" * 28, ("hedge:i",)),
         bytes_sent=2,
         bytes_received=2,
         latency_ms=1.0,

@@ -20,7 +20,7 @@ from audit.ledger import Ledger
 from audit.stores.files import FileStore
 from audit.vault import VAULT, Vault
 from demo.stand_in_cloud import Recorded, Reply, StandInCloud, completion
-from proxy.egress.attempt import CloudTier
+from proxy.egress.attempt import Aim, CloudTier
 from proxy.egress.budgets import Budget, Budgets, BudgetStore
 from proxy.egress.cloud import OpenAICloud
 from proxy.egress.limit import AttemptLimit
@@ -75,7 +75,7 @@ class Stage:
         body = body or a_body()
         decision = a_decision(action, destinations=(self.destination,))
         outcome = await self.tier.escalate(
-            a_request(body), inspected(body), decision, self.destination, masked
+            a_request(body), inspected(body), decision, Aim(self.destination), masked
         )
         assert isinstance(outcome, Outcome)
         return outcome
@@ -244,7 +244,7 @@ async def test_what_inspecting_an_answer_came_to_is_recorded_with_its_cost(
     async def look(body: JSONObject) -> Inspection:
         return inspect(body)
 
-    asked = (a_request(a_body()), inspected(a_body()), decision, stage.destination)
+    asked = (a_request(a_body()), inspected(a_body()), decision, Aim(stage.destination))
     with pytest.raises(EgressDenied):
         await stage.tier.escalate(*asked)
     assert cloud.requests == []
@@ -302,7 +302,9 @@ async def test_refuses_a_destination_that_the_decision_does_not_name(
 ) -> None:
     body = a_body()
     with pytest.raises(EgressDenied):
-        await stage.tier.escalate(a_request(body), inspected(body), a_decision(), stage.destination)
+        await stage.tier.escalate(
+            a_request(body), inspected(body), a_decision(), Aim(stage.destination)
+        )
     assert cloud.requests == []
 
 

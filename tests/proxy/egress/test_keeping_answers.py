@@ -13,6 +13,7 @@ from audit.captures import open_answer_to
 from audit.vault import VAULT
 from demo.stand_in_cloud import Reply, StandInCloud, completion
 from proxy.assembly import Proxy
+from proxy.egress.attempt import Aim
 from proxy.errors import AnswerWithheld, CloudError, SettingsError
 from proxy.settings import load_settings
 from proxy.types import Action, AnswerScan, Decision, Inspection, JSONObject, Outcome, Scan
@@ -42,7 +43,7 @@ async def ask(stage: Stage, decision: Decision, route: str = "chat.completions")
         return inspect(said)
 
     outcome = await stage.tier.escalate(
-        request, inspected(body), decision, stage.destination, None, look
+        request, inspected(body), decision, Aim(stage.destination), None, look
     )
     assert isinstance(outcome, Outcome)
     return outcome
@@ -83,7 +84,7 @@ async def test_the_answer_to_a_masked_request_is_kept_masked(
         a_request(body),
         inspected(body),
         keeping(capturing, Action.MASK),
-        capturing.destination,
+        Aim(capturing.destination),
         replace(done, inspection=inspected(done.body)),
     )
     assert isinstance(outcome, Outcome)

@@ -19,6 +19,7 @@ import pytest
 from audit.ledger import keyed_digest
 from audit.stores.files import FileStore
 from demo.stand_in_cloud import END, StandInCloud, chunk, streamed
+from proxy.egress.attempt import Aim
 from proxy.egress.budgets import Budget, Budgets, BudgetStore
 from proxy.egress.live import MAX_WAITING, CloudStream
 from proxy.egress.restore import MARK
@@ -65,7 +66,7 @@ async def ask(
         return inspect(said)
 
     return await stage.tier.escalate(
-        request, inspected(body), decision, stage.destination, None, look
+        request, inspected(body), decision, Aim(stage.destination), None, look
     )
 
 
@@ -323,7 +324,7 @@ async def test_values_of_a_masked_request_come_back_whole(
         replace(a_request(body), live=True),
         inspected(body),
         a_decision(Action.MASK, destinations=(stage.destination,)),
-        stage.destination,
+        Aim(stage.destination),
         ready,
     )
     assert isinstance(live, CloudStream)

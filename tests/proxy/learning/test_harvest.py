@@ -14,7 +14,7 @@ import pytest
 
 from audit.capture_keys import make_capture_key
 from audit.captures import erase_body
-from audit.record import CoverageRecord, DecisionRecord, EntityRecord
+from audit.record import ConfidenceRecord, CoverageRecord, DecisionRecord, EntityRecord
 from demo.stand_in_cloud import completion
 from proxy.errors import SettingsError
 from proxy.inspection.recognizers import NO_RECOGNIZERS, Recognizers
@@ -90,7 +90,7 @@ def recorded(room: Room, *cases: Case) -> list[str]:
             if case.decision is not None:
                 await ledger.decision(replace(case.decision, decision_id=id_))
             permit = await ledger.intent(an_intent(id_), case.sent, ORIGIN)
-            usual = {"answer_scan": None, "answer_entities": ()}
+            usual = {"confidence": None, "answer_scan": None, "answer_entities": ()}
             outcome = replace(an_outcome(permit), **{**usual, **case.outcome})
             await ledger.outcome(outcome, case.came, keep=True)
             ids.append(permit.intent_id)
@@ -146,6 +146,16 @@ def test_a_pair_says_where_it_comes_from_and_is_read_by_the_fine_tuning(
     assert (read.messages, read.answer) == (pair.messages, pair.answer)
 
 
+def sure(score: float | None, *reasons: str) -> ConfidenceRecord:
+    """How sure a cloud's answer was, of -0.5."""
+    return ConfidenceRecord("mean_logprob", score, -0.5, None, reasons)
+
+
+def test_an_answer_of_a_chain_that_was_sure_enough_is_a_pair(room: Room) -> None:
+    (id_,) = recorded(room, Case(outcome={"confidence": sure(-0.4)}))
+    assert [pair.id for pair in harvested(room).pairs] == [id_]
+
+
 CASES: dict[str, tuple[LeftOut, Case]] = {
     "by name": (LeftOut.NOT_ESCALATED, Case(decision=routed(reason="cloud_first"))),
     "home was down": (LeftOut.NOT_ESCALATED, Case(decision=routed(reason="local_failed"))),
@@ -169,6 +179,9 @@ CASES: dict[str, tuple[LeftOut, Case]] = {
         Case(outcome={"answer_entities": (("PERSON", 1),)}),
     ),
     "cut": (LeftOut.CUT_SHORT, Case(outcome={"finish_reason": "length"})),
+    "not sure enough": (LeftOut.UNSURE, Case(outcome={"confidence": sure(-0.6)})),
+    "nobody could say how sure": (LeftOut.UNSURE, Case(outcome={"confidence": sure(None)})),
+    "in doubt": (LeftOut.UNSURE, Case(outcome={"confidence": sure(-0.1, "hedge:i don't know")})),
     "cut, but for the record": (
         LeftOut.OTHER_FORM,
         Case(answer=completion(ANSWER, "m").replace(b'"stop"', b'"length"')),

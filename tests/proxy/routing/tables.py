@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from proxy.routing.calibration import PROMPT_FORM
+from proxy.routing.chain import Chain
 from proxy.routing.foreseeing import Promise, learn, split
 from proxy.routing.ladder import Ladder
 from proxy.routing.prerouter import Foresight, question_values
@@ -113,3 +116,30 @@ def foreseen_rows(
 def a_foresight() -> Foresight:
     graded, features = foreseen_rows()
     return learn(features, split(graded), -0.5, Promise(0.05, 0.05), "e")
+
+
+def a_chain(*clouds: str, threshold: float = -0.5, **more: Any) -> Chain:
+    """A chain of ``clouds``, each but the last left below ``threshold``, as the local model is."""
+    made: dict[str, Any] = {
+        "model": "local",
+        "model_digest": None,
+        "prompt_form": PROMPT_FORM,
+        "estimator": "mean_logprob",
+        "threshold": threshold,
+        "goal": "within 1% of cloud",
+        "bound": 0.01,
+        "delta": 0.05,
+        "num_rows": 1000,
+        "data_digest": "sha256:" + "0" * 64,
+        "expected_share": 0.3,
+        "expected_accuracy": 0.9,
+        "curve": ((0.0, 0.7), (1.0, 0.95)),
+        "made_at": datetime.now(UTC).isoformat(),
+        "spread_bounds": (-0.5,),
+        "spread_shares": (0.5, 0.4, 0.1),
+        "clouds": clouds,
+        "thresholds": (threshold,) * (len(clouds) - 1),
+        "ends": (1 / (len(clouds) + 1),) * (len(clouds) + 1),
+        "expected_usd": 0.002,
+    }
+    return Chain(**(made | more))

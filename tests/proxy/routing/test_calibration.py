@@ -12,12 +12,12 @@ import pytest
 from proxy.errors import SettingsError
 from proxy.routing.calibration import (
     Calibration,
-    calibration_in_force,
     is_old,
     load_calibration,
     weights_digest,
 )
 from proxy.routing.catalog import build_estimator
+from proxy.routing.chain import calibration_in_force
 from proxy.settings import Settings
 from tests.factories import a_draft, a_request
 from tests.fakes import FakeLocal

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from proxy.routing.ladder import Ladder
+from proxy.routing.chain import load_chain
+from proxy.routing.ladder import Ladder, climb, parts_of
 from tests.harness import ringfence
 from tests.proxy.routing.tables import a_ladder
 
@@ -71,12 +73,42 @@ def test_one_budget_has_one_row(tmp_path: Path) -> None:
     assert float(row[6].lstrip("$")) <= 0.5 + 1e-4
 
 
+def test_the_chain_that_is_written_is_the_one_that_was_shown(tmp_path: Path) -> None:
+    ladder = a_ladder(1200)
+    write(tmp_path / "qa.jsonl", ladder)
+    goal = ("--rungs", "cheap,dear", "--goal", "within 5% of cloud")
+    code, said = evaluate(tmp_path, *goal, "--rungs-out", str(tmp_path / "rungs.json"))
+    assert code == 0, said
+    made = load_chain(tmp_path / "rungs.json")
+    assert f"{made.id} in" in said
+    assert f"RINGFENCE_RUNGS_FILE={tmp_path / 'rungs.json'}" in "".join(said.split())
+    assert f"local < {made.threshold:.3g} > cheap < {made.thresholds[0]:.3g} > dear" in said
+    assert (made.clouds, made.goal, made.delta) == (("cheap", "dear"), goal[3], 0.05)
+    assert made.num_rows == len(parts_of([f"q{n}" for n in range(1200)])[1])
+    assert sum(made.ends) == pytest.approx(1.0)
+    assert made.expected_share == pytest.approx(sum(made.ends[1:]))
+    tested = ladder.take(parts_of([f"q{n}" for n in range(1200)])[1])
+    told = climb(tested, (made.threshold, *made.thresholds))
+    assert made.expected_accuracy == pytest.approx(told.right.mean())
+    assert made.expected_usd == pytest.approx(told.cost_usd.mean())
+    assert "canary" not in (tmp_path / "rungs.json").read_text()
+
+
+def test_a_chain_that_keeps_no_goal_is_not_written(tmp_path: Path) -> None:
+    write(tmp_path / "qa.jsonl", a_ladder(300))
+    goal = ("--rungs", "cheap,dear", "--goal", "accuracy at least 99.9%")
+    code, said = evaluate(tmp_path, *goal, "--rungs-out", str(tmp_path / "rungs.json"))
+    assert (code, "no chain is shown to keep the goal" in " ".join(said.split())) == (1, True)
+    assert not (tmp_path / "rungs.json").exists()
+
+
 def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
     write(tmp_path / "qa.jsonl", a_ladder(300))
     for more, words in (
         (("--rungs", "cheap,none"), "no answer of this model on record: none"),
         (("--plan",), "need --rungs"),
         (("--budget", "1"), "need --rungs"),
+        (("--rungs-out", "c.json"), "need --rungs"),
         (("--rungs", "dear", "--plan", "--budget", "-1"), "0 dollars or more"),
         (("--rungs", "dear", "--budget", "1"), "needs --plan"),
     ):
