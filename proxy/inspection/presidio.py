@@ -73,6 +73,12 @@ _MISTAKEN_FOR: Final = frozenset({"ORGANIZATION", "LOCATION", "NRP"})
 #: A weaker result is noise: patterns of any nine digits and the like, without context.
 _LOWEST_SCORE: Final = 0.05
 
+#: spaCy strips signs from both ends of a word one by one and searches the whole word each time, so
+#: a long row of signs takes a time that grows with its square. Source: spacy.tokenizer.
+_MAX_WORD_CHARS: Final = 200
+_LONG_WORD: Final = re.compile(rf"\S{{{_MAX_WORD_CHARS},}}")
+_SIGN: Final = re.compile(r"[^\w\s]|_")
+
 #: spaCy's labels (OntoNotes 5) that are neither a person, a place nor a date.
 _IGNORED_LABELS: Final = (
     "CARDINAL EVENT FAC LANGUAGE LAW MONEY ORDINAL PERCENT PRODUCT QUANTITY WORK_OF_ART MISC"
@@ -216,7 +222,7 @@ class _NerEngine(SpacyNlpEngine):
 
     def read(self, texts: Iterable[str]) -> Iterable[NlpArtifacts]:
         """Names and tokens of each text, many texts at a time."""
-        for doc in self.pipeline.pipe(texts, batch_size=64):
+        for doc in self.pipeline.pipe(map(without_long_words, texts), batch_size=64):
             yield self._doc_to_nlp_artifact(doc, self._language)
 
     def _doc_to_nlp_artifact(self, doc: Doc, language: str) -> NlpArtifacts:
@@ -232,6 +238,18 @@ class _NerEngine(SpacyNlpEngine):
             language=language,
             scores=scores,
         )
+
+
+def without_long_words(text: str) -> str:
+    """``text`` with a space for a sign wherever a word grows long; every place stays as it is."""
+    cuts = []
+    for word in _LONG_WORD.finditer(text):
+        at = word.start() + _MAX_WORD_CHARS
+        while (sign := _SIGN.search(text, at, word.end())) is not None:
+            cuts.append(sign.start())
+            at = sign.end() + _MAX_WORD_CHARS
+    starts = [0, *(cut + 1 for cut in cuts)]
+    return " ".join(text[start:end] for start, end in zip(starts, [*cuts, len(text)], strict=True))
 
 
 def has_model(language: str) -> bool:

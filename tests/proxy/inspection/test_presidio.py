@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,12 @@ from hypothesis import strategies as st
 from presidio_analyzer import PatternRecognizer
 
 from proxy.inspection.inline import inline_inspector
-from proxy.inspection.presidio import GATES, DetectorFailure, PresidioDetector
+from proxy.inspection.presidio import (
+    GATES,
+    DetectorFailure,
+    PresidioDetector,
+    without_long_words,
+)
 from proxy.types import Inspection, Origin, Role, Segment
 
 pytestmark = pytest.mark.slow
@@ -68,6 +74,37 @@ def test_an_exception_of_the_model_is_never_an_empty_list(
         detector.detect([a_segment("Anna Berg lives in Oslo.")])
 
 
+@pytest.mark.parametrize("signs", ["=", "_", "[]", "'s", "US$", "\U0001f600", "'+'"])
+def test_a_long_row_of_signs_costs_no_more_than_a_text(
+    detector: PresidioDetector, signs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer: Any = detector._engine.pipeline.tokenizer
+    search, searched = tokenizer.suffix_search, []
+
+    def counted(text: str) -> object:
+        searched.append(len(text))
+        return search(text)
+
+    monkeypatch.setattr(tokenizer, "suffix_search", counted)
+    text = f"{signs * (4_000 // len(signs))} Ask Anna Berg."
+    found = detector.detect([a_segment(text)])
+
+    assert sum(searched) < 250 * len(text)
+    assert "Anna Berg" in {text[one.start : one.end] for one in found}
+
+
+@given(st.text("a\u00e9_-. ", min_size=180, max_size=900))
+def test_breaking_long_words_moves_nothing(text: str) -> None:
+    broken = without_long_words(text)
+
+    assert len(broken) == len(text)
+    assert all(
+        new == old or (new == " " and not old.isalnum())
+        for new, old in zip(broken, text, strict=True)
+    )
+    assert not re.search(r"[^\w\s]{402}", broken)
+
+
 def test_keeps_no_word_of_a_text_in_its_vocabulary(detector: PresidioDetector) -> None:
     detector.detect([a_segment("Zzyzxquux wrote to Vrblfnord about it.")])
     strings = detector._engine.pipeline.vocab.strings
@@ -102,6 +139,7 @@ def test_context_raises_a_score_as_presidio_would(detector: PresidioDetector) ->
 
 GUARD = """
 import sys
+from typing import Any
 def refuse(event, args):
     if event in ("socket.connect", "socket.getaddrinfo", "urllib.Request"):
         raise SystemExit("it called out: " + event)
