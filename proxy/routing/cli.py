@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -275,7 +275,8 @@ def grade_items(
     """
     if judge and settings.local_base_url is None:
         raise SettingsError("--judge needs RINGFENCE_LOCAL_BASE_URL: a small model is no judge")
-    with _local_settings(settings, items, recorded=recorded) as here:
+    asks = not recorded and any(item.local is None for item in items)
+    with _with_endpoint(settings, "local_base_url", is_needed=asks) as here:
         return asyncio.run(_grade_all(here, items, kept, recorded=recorded, judge=judge))
 
 
@@ -310,7 +311,7 @@ def _encoded(settings: Settings, items: list[Item]) -> dict[str, tuple[float, ..
     Raises:
         LocalBackendError: the encoder failed.
     """
-    with _encoder_settings(settings) as here:
+    with _with_endpoint(settings, "embedding_base_url") as here:
         return asyncio.run(_encode_all(here, items))
 
 
@@ -360,24 +361,20 @@ def _require_extra() -> None:
 
 
 @contextlib.contextmanager
-def _local_settings(settings: Settings, items: list[Item], *, recorded: bool) -> Iterator[Settings]:
-    """Settings with a local endpoint: the one set, or the embedded one, started if it is needed."""
-    if recorded or settings.local_base_url or all(item.local is not None for item in items):
-        yield settings
+def _with_endpoint(
+    settings: Settings,
+    which: Literal["local_base_url", "embedding_base_url"],
+    *,
+    is_needed: bool = True,
+) -> Iterator[Settings]:
+    """Settings with an endpoint for ``which``: the one set, or an embedded one, started for it."""
+    url = getattr(settings, which) or settings.local_base_url
+    if url or not is_needed:
+        yield settings.model_copy(update={which: url})
         return
-    with EmbeddedServer(settings.model_dir, settings.local_model) as server:
-        yield settings.model_copy(update={"local_base_url": server.base_url})
-
-
-@contextlib.contextmanager
-def _encoder_settings(settings: Settings) -> Iterator[Settings]:
-    """Settings with an endpoint of vectors: the one set, or the embedded one, started for it."""
-    if url := settings.embedding_base_url or settings.local_base_url:
-        yield settings.model_copy(update={"embedding_base_url": url})
-        return
-    folder, encoder = settings.model_dir, settings.embedding_model_dir
-    with EmbeddedServer(folder, settings.local_model, encoder_dir=encoder) as server:
-        yield settings.model_copy(update={"embedding_base_url": server.base_url})
+    encoder = settings.embedding_model_dir if which == "embedding_base_url" else None
+    with EmbeddedServer(settings.model_dir, settings.local_model, encoder_dir=encoder) as server:
+        yield settings.model_copy(update={which: server.base_url})
 
 
 def _endpoint(settings: Settings, url: str | None, model: str) -> OpenAIHTTPBackend:

@@ -31,7 +31,7 @@ from audit.vault import (
 from audit.verify import verify
 from tests.audit.test_ledger import ORIGIN, abandon, an_intent, an_outcome, lines_of
 from tests.audit.test_prune import Old, new_id, next_second
-from tests.audit.test_vault import Room
+from tests.audit.test_vault import Room, is_found_changed_swapped_or_missing
 from tests.audit.test_vault import room as room
 from tests.audit.test_vault import tiny_vault as tiny_vault
 from tests.harness import SCHEMA
@@ -115,21 +115,9 @@ def test_nothing_is_kept_that_was_not_asked_for_or_has_no_place(captures: bool, 
 
 def test_a_changed_or_swapped_or_missing_answer_is_found(room: Room) -> None:
     ids = answered(room, b"one", b"two")
-    one, two = stored(room)
-    kept = one.read_bytes()
-    for changed in (kept[:-1] + bytes([kept[-1] ^ 1]), kept[:-1], b"", two.read_bytes()):
-        one.write_bytes(changed)
-        (fault,) = verify(room.ledger).faults
-        assert "answer is not the one that was committed to" in fault.problem
-        with pytest.raises(CaptureUnreadable, match="changed"):
-            open_answer_to(room.ledger, ids[0], room.key)
-    one.unlink()
-    (fault,) = verify(room.ledger).faults
-    assert "answer is gone" in fault.problem
-    with pytest.raises(CaptureUnreadable, match="not in the vault"):
-        open_answer_to(room.ledger, ids[0], room.key)
-    one.write_bytes(kept)
-    assert verify(room.ledger).is_sound
+    is_found_changed_swapped_or_missing(
+        room, ".answer", "answer", lambda: open_answer_to(room.ledger, ids[0], room.key)
+    )
 
 
 def test_an_answer_opens_in_its_own_place_alone_whatever_a_record_says(room: Room) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,22 +140,33 @@ def test_another_key_opens_nothing(room: Room, tmp_path: Path) -> None:
         open_body(room.ledger, id_, tmp_path / "proxy.pub")
 
 
-@pytest.mark.parametrize("suffix", [".body", ".key"])
-def test_a_changed_or_swapped_or_missing_file_is_found(suffix: str, room: Room) -> None:
-    ids = sent(room, b"one", b"two")
+def is_found_changed_swapped_or_missing(
+    room: Room, suffix: str, what: str, read: Callable[[], bytes]
+) -> None:
+    """Whatever becomes of the first of two files, it is named as ``what`` and not read."""
     one, two = (path for path in room.files() if path.suffix == suffix)
     kept = one.read_bytes()
     for changed in (kept[:-1] + bytes([kept[-1] ^ 1]), kept[:-1], b"", two.read_bytes()):
         one.write_bytes(changed)
         (fault,) = verify(room.ledger).faults
-        assert "not the one that was committed to" in fault.problem
+        assert f"{what} is not the one that was committed to" in fault.problem
         with pytest.raises(CaptureUnreadable, match="changed"):
-            open_body(room.ledger, ids[0], room.key)
+            read()
     one.unlink()
     (fault,) = verify(room.ledger).faults
-    assert "gone" in fault.problem
+    assert f"{what} is gone" in fault.problem
+    with pytest.raises(CaptureUnreadable):
+        read()
     one.write_bytes(kept)
     assert verify(room.ledger).is_sound
+
+
+@pytest.mark.parametrize("suffix", [".body", ".key"])
+def test_a_changed_or_swapped_or_missing_file_is_found(suffix: str, room: Room) -> None:
+    ids = sent(room, b"one", b"two")
+    is_found_changed_swapped_or_missing(
+        room, suffix, "body or its key", lambda: open_body(room.ledger, ids[0], room.key)
+    )
 
 
 def test_erasing_one_body_leaves_the_others_and_a_sound_ledger(room: Room) -> None:
