@@ -90,7 +90,10 @@ _ROUTING: Final = {
     "routing.reason": Name("why, as one code", ocsf="status_detail"),
     "routing.degraded": Name("policy allowed a better answer than was given"),
     "routing.estimator": Name("what measured the draft's confidence"),
-    "routing.score": Name("the confidence; null: unknown", ocsf="confidence_score"),
+    "routing.score": Name(
+        "the confidence; null: unknown, or not asked for, as of a local answer that flows",
+        ocsf="confidence_score",
+    ),
     "routing.threshold": Name("below it a draft is escalated"),
     "routing.calibration": Name("the calibration behind the threshold"),
     "routing.reasons": Name(

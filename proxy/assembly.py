@@ -220,6 +220,7 @@ class Proxy:
             local_model=settings.local_model,
             estimator=self._open_estimator(self._local, calibration),
             drift=_open_drift(settings, calibration, self._metrics),
+            flowing=self._local,
             early=_open_early(settings, calibration, self._local),
             ledger=self._ledger,
             pins=pins,
@@ -232,15 +233,18 @@ class Proxy:
         )
         await self._say_start(self._ledger, cloud)
         # 6. what may change while it runs
-        self._notices = Notices(self._ledger)
-        _run(self._keeper.watch(), stack)
-        _run(self._stage.watch(self._notices.staged), stack)
-        _run(self._notices.watch(self._switch), stack)
-        _run(self._show_state(self._ledger), stack)
-        _run(self._notices.learn(self._local, settings.local_model), stack)
+        self._watch(self._ledger, self._local, stack)
         # 7. what runs beside live requests, and ends first
         _run(self._open_batches().run(self._objects, settings.data_dir / "batches"), stack)
         return parts
+
+    def _watch(self, ledger: Ledger, local: LocalTier, stack: AsyncExitStack) -> None:
+        self._notices = Notices(ledger)
+        _run(self._keeper.watch(), stack)
+        _run(self._stage.watch(self._notices.staged), stack)
+        _run(self._notices.watch(self._switch), stack)
+        _run(self._show_state(ledger), stack)
+        _run(self._notices.learn(local, self._settings.local_model), stack)
 
     def _calibration(self) -> Calibration | None:
         """The calibration in force; a chain of models is one."""

@@ -22,7 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from audit.record import DecisionRecord, OutcomeRecord, name_or_other
-from proxy.types import PRE_ROUTER, Draft, Response, UnscannableReason
+from proxy.types import JSON, PRE_ROUTER, Draft, Response, UnscannableReason
 
 #: The variable by which prometheus-client learns, when imported, that processes share their counts.
 SHARED_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -119,6 +119,12 @@ CATALOG: Final = (
         buckets=_LOGPROBS,
     ),
     Metric("drafts_cut", Counter, "Local answers given up early: they had to escalate."),
+    Metric(
+        "local_streams",
+        Counter,
+        "Local answers that flowed while they were written, by what came of them.",
+        ("outcome",),
+    ),
     Metric("tokens", Counter, "Tokens, as the tier counted them.", ("tier", "kind")),
     Metric(
         "cloud_attempts",
@@ -261,6 +267,17 @@ class Metrics:
         if draft.is_cut:
             self._made["drafts_cut"].inc()
         self._count_tokens("local", draft.prompt_tokens, draft.completion_tokens)
+
+    def streamed(self, error_type: str | None, usage: JSON) -> None:
+        """Count a local answer that flowed, with its tokens where the server told them."""
+        self._count("local_streams", outcome=error_type or "ok")
+        told = usage if isinstance(usage, dict) else {}
+        prompt, completion = (told.get(f"{kind}_tokens") for kind in ("prompt", "completion"))
+        self._count_tokens(
+            "local",
+            prompt if isinstance(prompt, int) else 0,
+            completion if isinstance(completion, int) else 0,
+        )
 
     def attempted(self, destination: str, record: OutcomeRecord) -> None:
         """Count an attempt that has its outcome."""

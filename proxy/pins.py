@@ -20,7 +20,7 @@ from typing import Final
 
 from proxy.database import PrivateDatabase
 from proxy.errors import ProxyError
-from proxy.quotes import kept_run_traces, run_traces, whole_trace
+from proxy.quotes import Growing, kept_run_traces, run_traces, whole_trace
 from proxy.types import Finding, Inspection, Origin, Role, Segment
 
 #: Digests asked for in one statement; SQLite takes 32,766 at most.
@@ -127,14 +127,17 @@ def pinned_traces(
         answers: the texts of the answer.
         derived: whether it quotes a pinned exchange itself; then nothing of it is harmless.
     """
-    sensitive = {finding.segment for finding in inspection.findings}
-    sensitive |= {entry.segment for entry in inspection.unscannable}
-    first = min(sensitive, default=0)
-    later = [segment for segment in inspection.segments if segment.index >= first]
+    later = _since_the_secret(inspection)
     told = [*_texts_of(later, Role.ASSISTANT), *answers]
     yield from _wholes(told)
     yield from kept_run_traces(told, frozenset() if derived else _own_runs(inspection))
     yield from _wholes(_texts_of(later, Role.TOOL))
+
+
+def growing_pinned(inspection: Inspection, *, derived: bool) -> Growing:
+    """As `pinned_traces`, for an answer that is made from now on; tools' results are left out."""
+    before = _texts_of(_since_the_secret(inspection), Role.ASSISTANT)
+    return Growing(before, frozenset() if derived else _own_runs(inspection))
 
 
 def answer_traces(inspection: Inspection, answers: Sequence[str]) -> Iterator[str]:
@@ -143,11 +146,24 @@ def answer_traces(inspection: Inspection, answers: Sequence[str]) -> Iterator[st
     yield from kept_run_traces(answers, _own_runs(inspection))
 
 
+def growing_answer(inspection: Inspection) -> Growing:
+    """As `answer_traces`, for an answer that is made from now on."""
+    return Growing((), _own_runs(inspection))
+
+
 def carried_traces(inspection: Inspection) -> Iterator[str]:
     """The traces of a new request that may stem from a pinned exchange: of every text in it."""
     texts = [segment.text for segment in inspection.segments if segment.text is not None]
     yield from _wholes(texts)
     yield from run_traces(texts)
+
+
+def _since_the_secret(inspection: Inspection) -> list[Segment]:
+    """What was said from the first sensitive message on."""
+    sensitive = {finding.segment for finding in inspection.findings}
+    sensitive |= {entry.segment for entry in inspection.unscannable}
+    first = min(sensitive, default=0)
+    return [segment for segment in inspection.segments if segment.index >= first]
 
 
 def _wholes(texts: Iterable[str]) -> Iterator[str]:

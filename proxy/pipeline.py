@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,11 +29,14 @@ from proxy.errors import (
     RequestError,
     error_body,
 )
+from proxy.home_stream import HomeStream
 from proxy.ids import new_id
 from proxy.inspection.detector import Inspector
-from proxy.local.backend import LocalBackend
+from proxy.local.backend import FlowingBackend, LocalBackend
+from proxy.local.live import LocalStream
 from proxy.metrics import Metrics
-from proxy.pins import PinStore, PinStoreError, answer_traces, carried_traces, pinned_traces
+from proxy.pinning import Pinning, pinning_of
+from proxy.pins import PinStore, PinStoreError, carried_traces
 from proxy.policy.decide import Context, decide
 from proxy.policy.model import Policy
 from proxy.policy.shadow import Shadow, shadow_of
@@ -50,6 +53,7 @@ from proxy.routing.estimator import ConfidenceEstimator
 from proxy.routing.prerouter import PreRouter
 from proxy.routing.route import Modes, Situation, choose_route
 from proxy.routing.thrift import AMPLE, thrifty
+from proxy.telling import tell
 from proxy.types import (
     Action,
     Confidence,
@@ -90,6 +94,7 @@ class Parts:
     early: EarlyExit | None = None  # gives drafts up that cannot reach the threshold
     prerouter: PreRouter | None = None  # tells which drafts need not be made
     chain: Chain | None = None  # the cloud models that are asked in turn
+    flowing: FlowingBackend | None = None  # tells answers while they are made
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ class Flow:
     ahead: RouteReason | None = None  # why no draft comes first
     rungs: tuple[Rung, ...] = ()  # the models it may climb; its request names the first
     local_fault: LocalBackendError | None = None
+    begun: LocalStream | None = None  # a local answer that flows, in place of a draft
     masked: Masked | None = None
     unmaskable: bool = False
     unaffordable: RouteReason | None = None
@@ -130,7 +136,12 @@ class Flow:
     @property
     def is_drafted(self) -> bool:
         """Whether a draft was tried, well or in vain."""
-        return self.draft is not None or self.local_fault is not None
+        return self.is_answered or self.local_fault is not None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the local tier answered, or began to."""
+        return self.draft is not None or self.begun is not None
 
     def lap(self, stage: str, started: float) -> Flow:
         """This flow with the time of a stage noted, in ms."""
@@ -169,12 +180,26 @@ class Pipeline:
         except asyncio.CancelledError:
             await self._record_departure(flow)
             raise
+        if flow.begun is not None:
+            return await self._flow_home(flow, route, flow.begun)  # 4, 6
         route = await self._record(flow, route)  # 4
         response = await self._respond(flow, route)  # 5
         if await self._pin(flow, response):  # 6
             response = replace(response, pinned=True)
-        self._tell(flow, response)
+        tell(self._parts.metrics, flow, response)
         return response
+
+    async def _flow_home(self, flow: Flow, route: Route, begun: LocalStream) -> Response:
+        """A local answer that its client gets while it is made, each piece once it is pinned."""
+        try:
+            route = await self._record(flow, route)
+        except BaseException:
+            begun.close()
+            raise
+        pinning = self._pinning(flow, route)
+        response = Response(flow.decision.decision_id, 200, {}, route, pinned=pinning is not None)
+        live = HomeStream(begun, pinning, partial(tell, self._parts.metrics, flow, response))
+        return replace(response, live=live)
 
     def _check_model(self, request: Request) -> None:
         if ROUTES[request.route].any_model:
@@ -236,7 +261,7 @@ class Pipeline:
         message = flow.decision.message or "This request is blocked by your organization's policy."
         body = error_body(message, error_type="invalid_request_error", code="blocked_by_policy")
         response = Response(flow.decision.decision_id, 400, body, route)
-        self._tell(flow, response)
+        tell(self._parts.metrics, flow, response)
         return response
 
     async def _choose(self, flow: Flow) -> tuple[Flow, Route]:
@@ -290,9 +315,15 @@ class Pipeline:
         started = time.perf_counter()
         left = await self._left(flow) if self._may_escalate(flow) else None
         try:
-            draft = await self._generate(flow.request, None if whole else left)
+            flowing = self._parts.flowing if self._flows_home(flow) else None
+            if flowing is not None:
+                draft = await flowing.begin(flow.request)
+            else:
+                draft = await self._generate(flow.request, None if whole else left)
         except LocalBackendError as error:
             return replace(flow, draft=None, local_fault=error).lap("draft", started)
+        if isinstance(draft, LocalStream):
+            return replace(flow, begun=draft).lap("draft", started)
         self._parts.metrics.drafted(draft)
         may_ask = flow.request.route == CHAT.name and self._may_escalate(flow)
         confidence = await self._parts.estimator.estimate(flow.request, draft, may_ask=may_ask)
@@ -317,6 +348,11 @@ class Pipeline:
         wants_local = flow.request.model == self._parts.local_model
         return flow.decision.may_leave and self._cloud_ready(flow) and not wants_local
 
+    def _flows_home(self, flow: Flow) -> bool:
+        """Whether its client may have the local answer while it is made, whatever it comes to."""
+        wants_local = flow.request.model == self._parts.local_model
+        return flow.request.live and (wants_local or not flow.decision.may_leave)
+
     def _cloud_ready(self, flow: Flow) -> bool:
         cloud = self._parts.cloud
         leaves = ROUTES[flow.request.route].abroad is not None
@@ -327,6 +363,7 @@ class Pipeline:
     def _route(self, flow: Flow) -> Route:
         situation = Situation(
             confidence=flow.confidence,
+            flows=flow.begun is not None,
             local_unable=flow.local_fault is not None and flow.local_fault.unable,
             cloud_ready=self._cloud_ready(flow),
             model=flow.request.model,
@@ -380,7 +417,7 @@ class Pipeline:
             if route.target is Target.REFUSE:
                 return route
             harmless = flow.decision.may_leave and not flow.decision.only_masked
-            answers = flow.draft is not None or not flow.is_drafted
+            answers = flow.is_answered or not flow.is_drafted
             if not answers or not (harmless or flow.decision.allow_unrecorded_local):
                 raise
             return Route(Target.LOCAL, RouteReason.LEDGER_UNWRITABLE, degraded=True)
@@ -437,43 +474,13 @@ class Pipeline:
             raise fault
         return self._at_home(flow, Route(Target.LOCAL, reason_of(fault), degraded=True))
 
-    def _tell(self, flow: Flow, response: Response) -> None:
-        self._parts.metrics.answered(response)
-        _log_answer(flow, response)
+    def _pinning(self, flow: Flow, route: Route) -> Pinning | None:
+        return pinning_of(self._parts.pins, flow.inspection, flow.decision, route.target)
 
     async def _pin(self, flow: Flow, response: Response) -> bool:
-        """Pin what may tell in other words what must not leave; whether there is any.
-
-        Of a request that may leave masked, that is a local answer, which saw the values. A cloud
-        answer knew no more than left already; the values put back into it are found again.
-        """
-        decision = flow.decision
-        if decision.may_leave and (not decision.masks or response.route.target is Target.CLOUD):
+        """Pin what may tell in other words what must not leave; whether there is any."""
+        pinning = self._pinning(flow, response.route)
+        if pinning is None:
             return False
-        texts = ROUTES[flow.request.route].texts(response.body)
-        derived = decision.derived_from is not None
-
-        def traces() -> Iterator[str]:
-            if decision.may_leave:
-                return answer_traces(flow.inspection, texts)
-            return pinned_traces(flow.inspection, texts, derived=derived)
-
-        await self._parts.pins.remember(traces, decision.decision_id)
+        await pinning.remember(ROUTES[flow.request.route].texts(response.body))
         return True
-
-
-def _log_answer(flow: Flow, response: Response) -> None:
-    log.info(
-        "answered",
-        decision_id=response.decision_id,
-        app=flow.request.caller.app,
-        action=flow.decision.action.value,
-        route=response.route.target.value,
-        reason=response.route.reason.value,
-        degraded=response.route.degraded,
-        findings=len(flow.inspection.findings),
-        unscannable=len(flow.inspection.unscannable),
-        confidence=response.confidence.score if response.confidence else None,
-        http_status=response.http_status,
-        elapsed_ms=round((time.perf_counter() - flow.started) * 1000, 1),
-    )

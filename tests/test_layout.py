@@ -80,6 +80,8 @@ TESTED_IN = {
     "proxy/egress/values.py": "tests/proxy/egress/test_mask.py",
     "proxy/flowing.py": "tests/proxy/egress/test_live.py",
     "proxy/errors.py": "tests/proxy/api/test_reply.py",
+    "proxy/pinning.py": "tests/proxy/test_home_stream.py",
+    "proxy/telling.py": "tests/proxy/test_pipeline.py",
     "proxy/routes/progress.py": "tests/proxy/egress/test_live.py",
     "proxy/inspect_command.py": "tests/proxy/test_cli.py",
     "proxy/inspection/detector.py": "tests/proxy/inspection/test_run.py",

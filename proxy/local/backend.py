@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from proxy.local.live import LocalStream
 from proxy.types import Draft, Request
 
 
@@ -32,5 +33,17 @@ class WatchedBackend(LocalBackend, Protocol):
 
         A draft that was given up says so (``is_cut``). Where the endpoint cannot be watched, this
         is `generate`. Raises as `generate` does.
+        """
+        ...
+
+
+class FlowingBackend(Protocol):
+    """A local tier whose answers can be told while they are written."""
+
+    async def begin(self, request: Request) -> Draft | LocalStream:
+        """Answer ``request``; the answer flows once it says something, and is to be closed.
+
+        Where the endpoint gives no stream that can be read, this is `LocalBackend.generate`.
+        Raises as that does.
         """
         ...

@@ -12,6 +12,7 @@ import httpx2
 
 from proxy.canonical import canonical_bytes, parse_object
 from proxy.errors import LocalBackendError, RequestError
+from proxy.local.live import MAX_ANSWER_BYTES, Asking, LocalStream, NotStreamed
 from proxy.local.probe import UNPROBED, Abilities, Given, Reply, probe_abilities
 from proxy.local.stream import NotReadable, Reader
 from proxy.routes.chat import CHAT
@@ -21,8 +22,6 @@ from proxy.routes.registry import ROUTES
 from proxy.routes.route import AtHome, Raw
 from proxy.settings import Settings
 from proxy.types import JSON, Draft, JSONObject, Request
-
-_MAX_ANSWER_BYTES: Final = 32 * 2**20
 
 _PROBE_TIMEOUT_S: Final = 60.0
 
@@ -101,6 +100,30 @@ class OpenAIHTTPBackend:
             return _given_up(told, self.model, started)
         return self._draft(told, request, started)
 
+    async def begin(self, request: Request) -> Draft | LocalStream:
+        """Answer ``request`` while the answer is written; see `FlowingBackend`."""
+        started = time.perf_counter()
+        home = ROUTES[request.route].at_home
+        headers = {"content-type": _JSON_TYPE, "accept-encoding": "identity"}
+        body = canonical_bytes(self._streamed(home.ask(request.body), request.body))
+        asking = Asking(home.path, body, headers, request)
+        try:
+            told = await LocalStream.begin(self._wire, asking, self._timeout_s)
+        except NotStreamed:
+            told = None
+        if isinstance(told, LocalStream):
+            return told
+        if told is None:
+            return await self.generate(request)
+        return self._draft(told, request, started)
+
+    def _streamed(self, asked: JSONObject, body: JSONObject) -> JSONObject:
+        """What is asked for as a stream, with the log-probabilities that its client wants."""
+        wants = body.get("logprobs") not in (None, False)
+        hidden = () if wants else ("logprobs", "top_logprobs")
+        kept = {name: value for name, value in asked.items() if name not in hidden}
+        return {**self._body(kept), "stream": True, "stream_options": {"include_usage": True}}
+
     def _can_watch(self, request: Request) -> bool:
         """Whether the endpoint is known to tell log-probabilities in streams of such answers."""
         body, can = request.body, self._abilities
@@ -127,7 +150,7 @@ class OpenAIHTTPBackend:
                     num_bytes = 0
                     async for chunk in response.aiter_raw():
                         num_bytes += len(chunk)
-                        if num_bytes > _MAX_ANSWER_BYTES:
+                        if num_bytes > MAX_ANSWER_BYTES:
                             return _too_large()
                         for logprob in reader.feed(chunk):
                             if logprob is None:
@@ -251,7 +274,7 @@ class OpenAIHTTPBackend:
                 payload = bytearray()
                 async for chunk in response.aiter_raw():
                     payload += chunk
-                    if len(payload) > _MAX_ANSWER_BYTES:
+                    if len(payload) > MAX_ANSWER_BYTES:
                         return _too_large()
                 kind = response.headers.get("content-type", "")
                 return Reply(response.status_code, bytes(payload), kind)

@@ -33,7 +33,8 @@ class Situation:
     """What the route depends on beside the decision.
 
     ``confidence`` is None where there is no draft; then ``local_unable`` tells a model that cannot
-    serve the request from a tier that is down. ``by_model``: only the cloud model that the client
+    serve the request from a tier that is down. ``flows``: the local answer is under way, and its
+    route is settled without a confidence. ``by_model``: only the cloud model that the client
     named can stand in for the local one. ``unmaskable``: masking was tried, and did not leave a
     body that policy lets go. ``unaffordable``: why no budget bears it; None: one does, or it was
     not asked. ``ahead``: no draft was tried yet, and why none is wanted first; None: one is.
@@ -49,6 +50,7 @@ class Situation:
     unmaskable: bool = False
     unaffordable: RouteReason | None = None
     ahead: RouteReason | None = None
+    flows: bool = False
     shadow: bool = False
 
 
@@ -64,13 +66,13 @@ def choose_route(decision: Decision, situation: Situation) -> Route:
 def _by_confidence(decision: Decision, situation: Situation) -> Route:
     if decision.action is Action.BLOCK:
         return Route(Target.REFUSE, RouteReason.BLOCKED)
-    if situation.confidence is None:
+    if situation.confidence is None and not situation.flows:
         return _without_draft(decision, situation)
     if not decision.may_leave:
         return Route(Target.LOCAL, RouteReason.PINNED)
     if situation.model == situation.local_model:
         return Route(Target.LOCAL, RouteReason.MODEL_IS_LOCAL)
-    if situation.confidence.score is None:
+    if situation.confidence is None or situation.confidence.score is None:
         return Route(Target.LOCAL, RouteReason.CONFIDENCE_UNKNOWN)
     if situation.confidence.is_spared:
         return Route(Target.LOCAL, RouteReason.BUDGET_LOW, degraded=True)

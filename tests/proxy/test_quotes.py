@@ -12,6 +12,7 @@ from proxy.quotes import (
     MAX_RUNS,
     RUN_WORDS,
     STRIDE,
+    Growing,
     kept_run_traces,
     run_traces,
     whole_trace,
@@ -94,3 +95,57 @@ def test_a_whole_text_is_known_in_any_case_and_a_run_is_no_whole_text() -> None:
     assert whole_trace(eight.upper() + "\n") == whole_trace(eight)
     assert whole_trace("Yes, thank you.") is None
     assert list(run_traces([eight])) == [f" {eight}"]
+
+
+#: What text is made of where it is cut: words, blanks, escapes, marks that join or are not seen.
+PIECE = st.one_of(
+    WORDS.map(lambda word: f"{word} "),
+    st.text("ae\\u0é\u0301n \n-_\u200b\u00ad\ufb01\u1112\u1161\u11ab\u00a8", max_size=6),
+)
+#: Pieces of an answer as they come: which choice says them, in which of its texts.
+PIECES = st.lists(st.tuples(st.integers(0, 1), st.sampled_from("ab"), PIECE), max_size=60)
+
+
+@given(PIECES, st.lists(WORDS, max_size=12), st.data())
+def test_what_grows_is_known_at_each_moment_as_if_it_ended_there(
+    pieces: list[tuple[int, str, str]], before: list[str], data: st.DataObject
+) -> None:
+    earlier = [" ".join(before)]
+    harmless = frozenset(run_traces([" ".join(before[:9])]))
+    growing, known = Growing(earlier, harmless), set[str]()
+    said: dict[int, dict[str, str]] = {0: {}, 1: {}}
+    for choice, place, piece in pieces:
+        growing.say((choice, ord(place)), place, piece)
+        said[choice][place] = said[choice].get(place, "") + piece
+        said[choice] = dict(sorted(said[choice].items()))
+        if data.draw(st.booleans()):
+            continue
+        known |= set(growing.fresh())
+        texts = [text for of_choice in said.values() for text in of_choice.values()]
+        assert known >= set(kept_run_traces([*earlier, *texts], harmless))
+        for text in texts:
+            whole = whole_trace(text)
+            assert whole is None or whole in known or known & set(run_traces([text]))
+    texts = [text for of_choice in said.values() for text in of_choice.values()]
+    assert growing.texts == tuple(texts)
+
+
+def test_what_grows_long_is_known_everywhere_by_few_runs() -> None:
+    words = [f"number{index}" for index in range(20 * MAX_RUNS)]
+    growing, known = Growing((), frozenset()), set[str]()
+    for start in range(0, len(words), 50):
+        growing.say((0, 0), "a", " ".join(words[start : start + 50]) + " ")
+        known |= set(growing.fresh())
+        size = RUN_WORDS + -(-(start + 50) // MAX_RUNS) + STRIDE - 1
+        for at in range(0, start + 50 - size, 97):
+            assert known & set(run_traces([" ".join(words[at : at + size])]))
+    assert len(known) < 4 * MAX_RUNS  # 400, and 400 for each e-fold length beyond
+
+
+def test_what_was_told_is_not_told_again() -> None:
+    growing = Growing((), frozenset())
+    growing.say((0, 0), "a", SAID)
+    assert set(growing.fresh()) == set(kept_run_traces([SAID]))
+    assert growing.fresh() == []
+    growing.say((0, 0), "a", " Nobody outside")
+    assert len(growing.fresh()) == 1

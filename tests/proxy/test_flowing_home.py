@@ -1,0 +1,187 @@
+"""Which requests get a local answer while it is made, and what holds before they do.
+
+The ledger, the pin store, the policy and the endpoint are real; only the model is a stand-in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from audit.errors import LedgerUnwritable
+from demo.stand_in_cloud import END, Reply, StandInCloud, chunk, streamed
+from proxy.flowing import LiveAnswer
+from proxy.local.openai_http import OpenAIHTTPBackend
+from proxy.pipeline import Pipeline
+from proxy.routing.route import Modes
+from proxy.types import JSONObject, Response, RouteReason
+from tests.factories import a_body, a_finding, a_request
+from tests.proxy.test_pipeline import (
+    NAMED,
+    ReadingInspector,
+    World,
+    masking,
+    unwritable,
+    world,
+)
+
+__all__ = ["masking", "world"]  # fixtures
+
+SAID = "The second tunnel under the north wing closes before summer, since its roof sinks."
+PIECES = (chunk({"content": "The second "}), chunk({"content": SAID[11:]}), chunk({}, "stop"), END)
+PERSON = (a_finding("PERSON"),)
+
+
+@pytest.fixture
+def server() -> Iterator[StandInCloud]:
+    with StandInCloud() as server:
+        server.reply = lambda _: streamed(*PIECES)
+        yield server
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+@pytest.fixture
+async def home(world: World, server: StandInCloud) -> AsyncIterator[World]:
+    """A world whose local tier is an endpoint that streams."""
+    backend = OpenAIHTTPBackend(server.base_url, "local", timeout_s=10.0)
+    world.parts = replace(world.parts, local=backend, flowing=backend)
+    yield world
+    await backend.aclose()
+
+
+async def ask(world: World, body: JSONObject | None = None, *, live: bool = True) -> Response:
+    request = replace(a_request(body or a_body(stream=True)), live=live)
+    return await Pipeline(world.parts).answer(request)
+
+
+async def read(live: LiveAnswer | None) -> str:
+    assert live is not None
+    chunks: list[Any] = [one async for one in live]
+    return "".join(c["delta"].get("content") or "" for one in chunks for c in one["choices"])
+
+
+async def test_a_pinned_answer_flows_and_is_recorded_before_it_does(
+    home: World, server: StandInCloud
+) -> None:
+    home.inspector.findings = PERSON
+    response = await ask(home)
+    assert (response.http_status, response.pinned, response.confidence) == (200, True, None)
+    routing = home.routing()
+    assert (routing["route"], routing["reason"]) == ("local", "pinned")
+    assert (routing["score"], routing["estimator"]) == (None, None)
+    (record,) = [r for r in home.records() if r["kind"] == "decision"]
+    assert "draft" in record["latency_ms"]  # type: ignore[operator]
+    assert b"answers_total{" not in home.parts.metrics.exposition()
+    assert await read(response.live) == SAID
+    told = home.parts.metrics.exposition()
+    assert b'local_streams_total{outcome="ok"} 1.0' in told
+    assert b'answers_total{degraded="false",reason="pinned",route="local"} 1.0' in told
+    home.inspector.findings = ()
+    server.reply = lambda _: Reply()
+    later = await ask(home, a_body(f"They say: {SAID}"), live=False)
+    assert later.route.reason is RouteReason.PINNED
+
+
+@pytest.mark.parametrize("why", ["may leave", "not live", "no stream", "shadow"])
+async def test_whatever_hangs_on_the_confidence_or_must_be_whole_is_asked_for_whole(
+    why: str, home: World, server: StandInCloud
+) -> None:
+    server.reply = lambda _: Reply()
+    home.inspector.findings = PERSON if why in ("not live", "no stream") else ()
+    if why == "shadow":
+        home.parts = replace(home.parts, modes=Modes(shadow=True))
+    body = a_body() if why == "no stream" else a_body(stream=True)
+    response = await ask(home, body, live=why in ("may leave", "shadow"))
+    assert response.live is None
+    assert b'"stream"' not in server.requests[0].body
+
+
+async def test_a_pinned_answer_flows_in_the_shadow_too(home: World) -> None:
+    home.parts = replace(home.parts, modes=Modes(shadow=True))
+    home.inspector.findings = PERSON
+    response = await ask(home)
+    assert response.route.reason is RouteReason.PINNED
+    assert await read(response.live) == SAID
+
+
+@pytest.mark.parametrize("let_through", [True, False])
+async def test_an_unrecorded_answer_flows_only_where_policy_says_so(
+    let_through: bool, home: World, server: StandInCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.change_policy(unrecorded_local=let_through)
+    unwritable(home, monkeypatch, "decision")
+    home.inspector.findings = PERSON
+    if let_through:
+        response = await ask(home)
+        assert response.route.reason is RouteReason.LEDGER_UNWRITABLE
+        assert await read(response.live) == SAID
+    else:
+        with pytest.raises(LedgerUnwritable):
+            await ask(home)
+        await nothing_runs()
+    home.inspector.findings = ()
+    assert (await home.parts.pins.find(lambda: [SAID.casefold()]) is not None) == let_through
+
+
+async def nothing_runs() -> None:
+    """Return once no task but this one is left."""
+    while len(asyncio.all_tasks()) > 1:
+        await asyncio.sleep(0.001)
+
+
+async def test_the_local_model_by_name_flows_and_pins_only_what_was_masked(
+    home: World, masking: World
+) -> None:
+    home.parts = replace(home.parts, inspector=ReadingInspector())
+    for text, pinned in (("Name a river.", False), (NAMED, True)):
+        response = await ask(home, a_body(text, stream=True, model="local"))
+        assert (response.route.reason, response.pinned) == (RouteReason.MODEL_IS_LOCAL, pinned)
+        assert await read(response.live) == SAID
+        found = await home.parts.pins.find(lambda: [SAID.casefold()])
+        assert (found is not None) == pinned
+
+
+async def test_an_endpoint_that_does_not_stream_answers_whole(
+    home: World, server: StandInCloud
+) -> None:
+    server.reply = lambda asked: Reply(400 if b'"stream"' in asked.body else 200)
+    home.inspector.findings = PERSON
+    response = await ask(home)
+    assert (response.live, response.http_status, response.pinned) == (None, 200, True)
+    assert response.confidence is not None
+
+
+@pytest.mark.parametrize("turns", range(0, 80, 4))
+async def test_a_client_that_leaves_at_any_moment_leaves_one_record_and_no_work(
+    turns: int, home: World, server: StandInCloud, gate: threading.Event
+) -> None:
+    server.reply = lambda _: streamed(*PIECES[:1], gate, *PIECES[1:])
+    home.inspector.findings = PERSON
+
+    async def work() -> None:
+        response = await ask(home)
+        assert response.live is not None
+        try:
+            await read(response.live)
+        finally:
+            response.live.close()
+
+    task = asyncio.create_task(work())
+    for _ in range(turns):
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.wait({task})
+    await nothing_runs()
+    assert home.count("decision") <= 1
+    assert home.cloud.bodies == []
