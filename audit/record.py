@@ -23,7 +23,7 @@ LONG_NUMBER: Final = re.compile(r"\d{6,}")
 #: Ids and digests that we make hold long runs of digits by nature.
 OWN_ID: Final = re.compile(
     r"(?:out_)?[a-z]{1,6}_[0-9a-f]{28}(?:_\d{1,12})?|end_c_[0-9a-f]{28}"
-    r"|sha256:[0-9a-f]{64}|hk-\d{4}-\d{2}:[0-9a-f]{64}"
+    r"|cal_[0-9a-f]{16}|sha256:[0-9a-f]{64}|hk-\d{4}-\d{2}:[0-9a-f]{64}"
 )
 
 #: Ids of requests that providers make. Source: OpenAI API reference, "Debugging requests"; UUIDs of

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from audit.record import (
     IntentRecord,
     OutcomeRecord,
     TransferRecord,
+    fields_of,
     name_or_other,
 )
 from audit.verify import verify
@@ -333,6 +335,14 @@ def test_finds_removed_doubled_and_swapped_records(story: Path, data: st.DataObj
 )
 def test_what_is_no_name_becomes_other(text: str) -> None:
     assert name_or_other(text) == "other"
+
+
+@pytest.mark.parametrize("name", ["cal_1234567890123456", "rungs_" + "1" * 28])
+def test_the_name_of_a_calibration_passes_whatever_its_digits(name: str) -> None:
+    permit = mint(ids=("int_1", "dec_1", 1), body=b"", origin="https://a")
+    told = ConfidenceRecord("min", -0.1, -0.5, name, ())
+    members = fields_of(replace(an_outcome(permit), confidence=told))
+    assert members["confidence"]["calibration"] == name  # type: ignore[index]
 
 
 def test_names_of_our_configuration_pass() -> None:
