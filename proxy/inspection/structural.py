@@ -33,7 +33,7 @@ STRUCTURAL_WORDS: Final = frozenset(
     standard status stop store stream stream_options strict string suffix summary syntax system
     temperature text timezone title tool tool_call_id tool_calls tool_choice tools top_logprobs
     top_p true type uniqueItems url user user_location uuid verbosity voice wav web_search_options
-    xhigh
+    xhigh message.output_text.logprobs
     $defs $id $ref $schema
     """.split()
 )

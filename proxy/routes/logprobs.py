@@ -109,10 +109,11 @@ def _cut(logprobs: JSON, keep: int) -> JSON:
     content = logprobs.get("content")
     if not isinstance(content, list):
         return logprobs
-    return {**logprobs, "content": [_cut_entry(entry, keep) for entry in content]}
+    return {**logprobs, "content": [cut_entry(entry, keep) for entry in content]}
 
 
-def _cut_entry(entry: JSON, keep: int) -> JSON:
+def cut_entry(entry: JSON, keep: int) -> JSON:
+    """What is told of one token, with ``keep`` alternatives at most."""
     top = entry.get("top_logprobs") if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or not isinstance(top, list):
         return entry

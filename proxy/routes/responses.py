@@ -30,9 +30,10 @@ from proxy.routes.fields import (
     shape,
     wrong_type,
 )
+from proxy.routes.logprobs import NUM_TOP, cut_entry, read_logprobs
 from proxy.routes.responses_events import events
-from proxy.routes.responses_home import from_chat, to_chat
-from proxy.routes.route import Abroad, ApiRoute, AtHome, Takes
+from proxy.routes.responses_home import LOGPROBS, from_chat, to_chat, wants_logprobs
+from proxy.routes.route import Abroad, ApiRoute, AtHome, Reading, Scores, Takes
 from proxy.types import JSON, JSONObject
 
 PARAMETERS: Final[Mapping[str, Kind]] = {
@@ -66,7 +67,7 @@ REFUSED: Final[Mapping[str, tuple[JSON, ...]]] = {
 
 ITEMS: Final = frozenset({"message", "function_call", "function_call_output", "reasoning"})
 PARTS: Final = frozenset({"input_text", "output_text", "input_image", "input_file", "refusal"})
-INCLUDES: Final = frozenset({"message.output_text.logprobs", "reasoning.encrypted_content"})
+INCLUDES: Final = frozenset({LOGPROBS, "reasoning.encrypted_content"})
 FORMATS: Final = frozenset({"text", "json_object", "json_schema"})
 CHOICES: Final = frozenset({"none", "auto", "required"})
 
@@ -192,6 +193,56 @@ def texts(answer: JSONObject) -> tuple[str, ...]:
     return tuple(text for item in _list(answer.get("output")) for text in _texts_of(item))
 
 
+def ask_scores(body: JSONObject) -> JSONObject:
+    """What asks a cloud for log-probabilities, beside what the client wants included."""
+    wanted = [one for one in _list(body.get("include")) if one != LOGPROBS]
+    wished = body.get("top_logprobs")
+    num_top = max(NUM_TOP, wished) if isinstance(wished, int) else NUM_TOP
+    return {"include": [*wanted, LOGPROBS], "top_logprobs": num_top}
+
+
+def read_scores(answer: JSONObject) -> Reading | None:
+    """The texts of a cloud's response with their tokens; what calls a tool tells none."""
+    if not is_response(answer):
+        return None
+    parts = [part for part, _ in _said(answer)]
+    told = [read_logprobs({"content": part.get("logprobs")}) for part in parts]
+    known = all(one.logprobs for one in told)
+    ranked = known and all(one.top for one in told)
+    return Reading(
+        "\n".join(str(part.get("text")) for part in parts),
+        tuple(token for one in told for token in one.tokens) if known else (),
+        tuple(logprob for one in told for logprob in one.logprobs) if known else (),
+        top_logprobs=tuple(place for one in told for place in one.top) if ranked else (),
+    )
+
+
+def hide_scores(answer: JSONObject, body: JSONObject) -> JSONObject:
+    """A cloud's response as its client gets it: the log-probabilities it asked for, and no more."""
+    wished = body.get("top_logprobs")
+    keep = wished if isinstance(wished, int) else 0
+    output = list(_list(answer.get("output")))
+    for part, (item, place) in _said(answer):
+        told = _list(part.get("logprobs")) if wants_logprobs(body) else []
+        message = _object(output[item])
+        content = list(_list(message.get("content")))
+        content[place] = {**part, "logprobs": [cut_entry(one, keep) for one in told]}
+        output[item] = {**message, "content": content}
+    return {**answer, "output": output}
+
+
+def _said(answer: JSONObject) -> Iterator[tuple[Mapping[str, JSON], tuple[int, int]]]:
+    """The texts that the messages of a response say, and where each stands."""
+    for item, message in enumerate(_list(answer.get("output"))):
+        for place, part in enumerate(_list(_object(message).get("content"))):
+            if _object(part).get("type") == "output_text":
+                yield _object(part), (item, place)
+
+
+def _object(value: JSON) -> Mapping[str, JSON]:
+    return value if isinstance(value, dict) else {}
+
+
 def _texts_of(value: JSON) -> Iterator[str]:
     if not isinstance(value, dict):
         return
@@ -221,7 +272,13 @@ RESPONSES: Final = ApiRoute(
     check=check,
     takes=Takes({"input": _INPUT}, PARAMETERS, RANGES, _FORMS),
     at_home=AtHome("/chat/completions", lambda body: chat.ask(to_chat(body)), chat.read, from_chat),
-    abroad=Abroad("/responses", is_response, {"store": False}, limits=("max_output_tokens",)),
+    abroad=Abroad(
+        "/responses",
+        is_response,
+        {"store": False},
+        limits=("max_output_tokens",),
+        scores=Scores(ask_scores, read_scores, hide_scores),
+    ),
     texts=texts,
     tell=events,
 )

@@ -272,6 +272,28 @@ async def test_a_completion_of_the_older_form_climbs_too(height: Height) -> None
     assert json.loads(height.cloud.requests[0].body)["logprobs"] == 1
 
 
+async def test_a_response_climbs_too_and_stores_nothing_anywhere(height: Height) -> None:
+    def reply(recorded: Recorded) -> Reply:
+        body = json.loads(recorded.body)
+        told = LOW if body["model"] == "cheap" else HIGH
+        scores = [{"token": "x", "logprob": one, "top_logprobs": []} for one in told]
+        part = {"type": "output_text", "text": body["model"], "annotations": []}
+        part |= {"logprobs": scores if body.get("include") else []}
+        message = {"type": "message", "role": "assistant", "content": [part]}
+        answer = {"model": body["model"], "status": "completed", "output": [message]}
+        return Reply(body=json.dumps(answer).encode())
+
+    height.cloud.reply = reply
+    response = await height.ask({"model": "ringfence", "input": "Name it."}, route="responses")
+    assert height.asked == ["cheap", "mid"]
+    given: Any = response.body
+    part = given["output"][0]["content"][0]
+    assert (part["text"], part["logprobs"]) == ("mid", [])
+    bodies = [json.loads(one.body) for one in height.cloud.requests]
+    assert [body["store"] for body in bodies] == [False, False]
+    assert height.records("egress.outcome")[1]["confidence"]["score"] == pytest.approx(-0.15)
+
+
 async def test_a_client_that_chose_its_model_gets_it(height: Height) -> None:
     assert said(await height.ask({**a_body(), "model": "mid"})) == "From mid."
     assert height.attempts() == [(1, "eu", "mid", None)]

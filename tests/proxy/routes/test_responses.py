@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import RequestError
-from proxy.routes.responses import RESPONSES, check, is_response, texts
+from proxy.routes.responses import (
+    RESPONSES,
+    ask_scores,
+    check,
+    hide_scores,
+    is_response,
+    read_scores,
+    texts,
+)
 from proxy.routes.responses_events import events
 from proxy.routes.responses_home import from_chat, to_chat
 from tests.proxy.api.front_door import completion
@@ -202,6 +210,50 @@ def test_a_chat_answer_is_told_as_a_response() -> None:
     assert told["usage"]["input_tokens"] == 1
     assert told["usage"]["total_tokens"] == 3
     assert texts(told) == ("Hello.",)
+
+
+def a_cloud_answer(*parts: Any) -> dict[str, Any]:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    message = {"type": "message", "role": "assistant", "content": list(parts)}
+    return {"status": "completed", "output": [call, message]}
+
+
+def a_part(text: str, *logprobs: float) -> dict[str, Any]:
+    top = [{"token": "b", "logprob": -1.0}, {"token": "a", "logprob": -0.5}]
+    told = [{"token": "a", "logprob": one, "top_logprobs": top} for one in logprobs]
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": told}
+
+
+def test_a_cloud_is_asked_how_sure_it_is_beside_what_the_client_wants() -> None:
+    logprobs, encrypted = "message.output_text.logprobs", "reasoning.encrypted_content"
+    assert ask_scores({}) == {"include": [logprobs], "top_logprobs": 5}
+    asked = ask_scores({"include": [logprobs, encrypted], "top_logprobs": 9})
+    assert asked == {"include": [encrypted, logprobs], "top_logprobs": 9}
+
+
+def test_how_sure_a_response_is_is_read_over_all_its_texts() -> None:
+    told = read_scores(a_cloud_answer(a_part("Rain.", -0.1, -0.2), a_part("Sun.", -0.3)))
+    assert told is not None
+    assert (told.text, told.token_logprobs) == ("Rain.\nSun.", (-0.1, -0.2, -0.3))
+    assert told.top_logprobs[0] == (("a", -0.5), ("b", -1.0))
+    partly = read_scores(a_cloud_answer(a_part("Rain.", -0.1, -0.2), a_part("Sun.")))
+    assert partly is not None
+    assert partly.token_logprobs == ()
+    called = read_scores(a_cloud_answer())
+    assert called is not None
+    assert called.token_logprobs == ()
+    assert read_scores({"status": "failed", "output": []}) is None
+
+
+def test_a_client_sees_the_log_probabilities_of_a_response_that_it_asked_for() -> None:
+    answer = a_cloud_answer(a_part("Rain.", -0.1), a_part("Sun.", -0.2))
+    hidden: Any = hide_scores(answer, {"input": "hi"})
+    assert [part["logprobs"] for part in hidden["output"][1]["content"]] == [[], []]
+    assert hidden["output"][0] == answer["output"][0]
+    wish: Any = {"include": ["message.output_text.logprobs"], "top_logprobs": 1}
+    shown: Any = hide_scores(answer, wish)
+    tokens = [part["logprobs"][0] for part in shown["output"][1]["content"]]
+    assert [(one["logprob"], len(one["top_logprobs"])) for one in tokens] == [(-0.1, 1), (-0.2, 1)]
 
 
 def test_tool_calls_are_items_of_their_own() -> None:
