@@ -7,6 +7,7 @@ A capitalized word alone is never taken for a name here. The lists name their pr
 # ruff: noqa: E501, RUF001
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final
@@ -16,7 +17,7 @@ import re2
 from proxy.inspection.entities import category_of
 from proxy.inspection.linear import compile_linear
 from proxy.inspection.shipped import read_lines, read_yaml
-from proxy.types import Finding, Segment
+from proxy.types import Finding, Role, Segment
 
 _CAPITALIZED: Final = r"\p{Lu}(?:[\p{L}\p{M}'’\-]{1,24}|\.)"
 _PARTICLE: Final = (
@@ -25,6 +26,7 @@ _PARTICLE: Final = (
 )
 _NAME: Final = rf"({_CAPITALIZED}(?:[ \t]{{1,2}}{_PARTICLE}?{_CAPITALIZED}){{0,3}})"
 _INITIAL: Final = r"(?:[ \t]\p{Lu}\b)?"
+_WORD: Final = r"\p{Lu}\p{Ll}{2,24}"
 _PAIR: Final = rf"\b{_CAPITALIZED}{_INITIAL}(?:[ \t\n]{{1,2}}{_PARTICLE}?{_CAPITALIZED}){{1,3}}"
 _SWAPPED: Final = rf"\b({_CAPITALIZED}),\s({_CAPITALIZED})"
 _GAP: Final = r"[\"'*_`)\]]{0,4}[\s:：=|>\-–,]{1,6}[\"'*_`(\[<]{0,4}\s{0,2}"
@@ -45,6 +47,11 @@ _HAN_SPACED: Final = (
     r"(?:[\s,.;(<\-\"']+[A-Za-z(\[<\d]|$)"
 )
 
+
+#: Where a message names who says it: API fields take no spaces there.
+_PARTICIPANT: Final = re.compile(r"messages\[\d+\]\.name")
+_ROLES: Final = frozenset({Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.DEVELOPER})
+_PART: Final = re.compile(r"[^\W\d_]+?(?=[\W\d_]|(?<=[a-z])[A-Z]|$)")
 
 _NAME_WORD: Final = compile_linear(r"\p{Lu}[\p{Ll}'’\-]+(?:\p{Lu}\p{Ll}+)?|\p{Lu}\.?")
 
@@ -154,6 +161,9 @@ class NamesDetector:
         )
         self._pair = compile_linear(_PAIR)
         self._swapped = compile_linear(_SWAPPED)
+        self._joined = compile_linear(
+            rf"(?:^|[^\p{{L}}\d_.@])(({_WORD})[_.]({_WORD}))(?:\.?$|[^\p{{L}}\d_.@(\[]|\.\s)"
+        )
         self._han = compile_linear(
             rf"{_HAN_CUE}[:：是为 ]{{0,3}}([{_HAN_FAMILY}]\p{{Han}}{{1,2}}?)(?:{_HAN_AFTER}|[^\p{{Han}}]|的|$)"
             rf"|([{_HAN_FAMILY}]\p{{Han}}{{0,2}}?){_HAN_AFTER}"
@@ -164,7 +174,8 @@ class NamesDetector:
         """Find names; see `Detector`."""
         best: dict[tuple[int, int, int], float] = {}
         for segment in segments:
-            for start, end, score in self._in_text(segment.text or ""):
+            places = [*self._in_text(segment.text or ""), *_participant(segment)]
+            for start, end, score in places:
                 key = (segment.index, start, end)
                 best[key] = max(score, best.get(key, 0.0))
         return tuple(
@@ -228,6 +239,10 @@ class NamesDetector:
                         continue
                     yield *span, 0.6 if known else 0.5
                     break
+        for match in self._joined.finditer(text):
+            pair = (match[2], match[3])
+            if any(is_given_name(a) and is_surname(b) for a, b in (pair, pair[::-1])):
+                yield *match.span(1), 0.5
         for match in self._swapped.finditer(text):
             if is_surname(match[1]) and is_given_name(match[2]) and not is_given_name(match[1]):
                 yield *match.span(), 0.55
@@ -239,6 +254,16 @@ class NamesDetector:
                 continue
             if second and is_given_name(first.title()) and is_surname(second.title()):
                 yield match.start(1), match.end(2), 0.55
+
+
+def _participant(segment: Segment) -> Iterator[tuple[int, int, float]]:
+    """The name of who takes part in a chat, however its words are joined: "jane_doe", "JaneDoe"."""
+    text = segment.text or ""
+    if segment.role not in _ROLES or not _PARTICIPANT.fullmatch(segment.path):
+        return
+    words = [word.title() for word in _PART.findall(text)]
+    if 1 <= len(words) <= 3 and (is_given_name(words[0]) or is_given_name(words[-1])):
+        yield 0, len(text), 0.5
 
 
 def _trim(text: str, start: int, end: int, *, may_be_place: bool = False) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ import html
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from proxy.inspection.views.view import View, apply, edits_by, substitute
@@ -19,8 +19,10 @@ MAX_ROUNDS: Final = 3
 #: A decoded run is at most this long; a compressed one that is longer is not read.
 MAX_DECODED_CHARS: Final = 65_536
 
-#: A run in base64 letters this long that is no text is something we cannot read.
+#: A run in base64 letters this long that is no text is something we cannot read; in hex digits,
+#: one that is longer than a signature of 2,048 bits.
 MIN_OPAQUE_CHARS: Final = 256
+MIN_OPAQUE_DIGITS: Final = 514
 
 _ENTITY: Final = re.compile(
     r"(?:&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});?)+"
@@ -41,6 +43,15 @@ _HEX: Final = re.compile(r"(?:\b0x)?(?:[0-9a-fA-F]{2}){7,}\b")
 _SPACED_HEX: Final = re.compile(
     r"\b(?:0x)?[0-9a-fA-F]{2}(?:[ :,-]{1,2}(?:0x)?[0-9a-fA-F]{2}){6,}\b"
 )
+_CODES: Final = re.compile(r"(?<![\w.])\d{2,3}(?:[ ,;]{1,2}\d{2,3}){7,}(?![\w.]\w)")
+_CODE_POINTS: Final = re.compile(r"\bU\+[0-9a-fA-F]{4,6}(?:[ ,;]{0,2}U\+[0-9a-fA-F]{4,6}){6,}\b")
+_BITS: Final = re.compile(r"\b[01]{8}(?:[ ,]?[01]{8}){7,}\b")
+_OPAQUE_HEX: Final = re.compile(rf"\b[0-9a-fA-F]{{{MIN_OPAQUE_DIGITS},}}\b")
+
+#: So much of a text that numbers spell is letters, digits and the signs of addresses; of any
+#: numbers between 32 and 126, two thirds.
+_PLAIN_SHARE: Final = 0.9
+_NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 @._,:/-]")
 
 
 def decode(view: View) -> tuple[View, ...]:
@@ -83,12 +94,13 @@ def quoted_printable(view: View) -> View:
 
 
 def opaque_run(text: str) -> re.Match[str] | None:
-    """The first long run in base64 letters that holds no text: something that cannot be read."""
+    """The first long run in base64 or hex that holds no text: something that cannot be read."""
     for run in re.finditer(rf"[A-Za-z0-9+/_-]{{{MIN_OPAQUE_CHARS},}}={{0,2}}", text):
         kinds = sum(1 for kind in ("[a-z]", "[A-Z]", "[0-9]") if re.search(kind, run.group()))
         if kinds == 3 and len(set(run.group())) > 24:
             return run
-    return None
+    rows = (row for row in _OPAQUE_HEX.finditer(text) if len(set(row.group())) >= 12)
+    return next((row for row in rows if _hex(row) is None), None)
 
 
 def _unquote(text: str) -> str | None:
@@ -166,6 +178,27 @@ def _hex(match: re.Match[str]) -> str | None:
     return _as_text(bytes.fromhex(digits))
 
 
+def _codes(match: re.Match[str]) -> str | None:
+    return _spelled(int(code) for code in re.findall(r"\d+", match.group()))
+
+
+def _code_points(match: re.Match[str]) -> str | None:
+    codes = [int(code, 16) for code in re.findall(r"\+(\w+)", match.group())]
+    return None if max(codes) > 0x10FFFF else "".join(map(chr, codes))
+
+
+def _bits(match: re.Match[str]) -> str | None:
+    return _spelled(int(byte, 2) for byte in re.findall(r"[01]{8}", match.group()))
+
+
+def _spelled(codes: Iterable[int]) -> str | None:
+    """The text that codes of ASCII spell, or None where they may be any numbers."""
+    text = "".join(map(chr, codes))
+    if any(not " " <= char <= "~" for char in text):
+        return None
+    return text if len(_NOT_PLAIN.findall(text)) <= (1 - _PLAIN_SHARE) * len(text) else None
+
+
 def _as_text(data: bytes, *, strict: bool = True) -> str | None:
     """Bytes as text, or None when they are none. ``strict``: nearly all of it is printable."""
     for encoding in ("utf-8", "utf-16"):
@@ -180,6 +213,16 @@ def _as_text(data: bytes, *, strict: bool = True) -> str | None:
         enough = plain if len(text) < 24 else printable
         if not strict or (text and enough >= 0.95 * len(text)):
             return text
+    return _as_wide_text(data)
+
+
+def _as_wide_text(data: bytes) -> str | None:
+    """ASCII in two bytes a character (UTF-16 without a mark), as PowerShell encodes commands."""
+    if len(data) < 8 or len(data) % 2:
+        return None
+    for zeros, letters in ((data[1::2], data[::2]), (data[::2], data[1::2])):
+        if not any(zeros) and all(32 <= letter <= 126 or letter in b"\t\r\n" for letter in letters):
+            return letters.decode("ascii")
     return None
 
 
@@ -192,6 +235,9 @@ _STEPS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str | None]
     (_ENTITY, _entities),
     (_PERCENT, _percent),
     (_ESCAPE, _escapes),
+    (_BITS, _bits),
+    (_CODES, _codes),
+    (_CODE_POINTS, _code_points),
     (_SPACED_HEX, _hex),
     (_HEX, _hex),
     (_BASE32, _base32),

@@ -9,7 +9,7 @@ from typing import Final
 
 from confusable_homoglyphs.confusables import confusables_data
 
-from proxy.inspection.views.view import Edit, View, apply
+from proxy.inspection.views.view import Edit, View, apply, substitute
 
 #: Characters without ink that are not of category Cf, Mn or Me.
 #: Source: Unicode 15, DerivedCoreProperties.txt, Default_Ignorable_Code_Point; U+2800 is blank too.
@@ -21,6 +21,9 @@ _INVISIBLE_CATEGORIES: Final = frozenset({"Cf", "Mn", "Me"})
 #: Enclosed Alphanumeric Supplement.
 _ENCLOSED: Final = tuple(range(first, first + 26) for first in (0x1F150, 0x1F170, 0x1F1E6))
 
+#: A row of variation selectors: a glyph has one at most, 256 of them make an invisible alphabet.
+_SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{4,}")
+
 _ODD: Final = re.compile(r"[^\t\n\r\x20-\x7e]")
 
 #: A word in which scripts can be mixed: it holds at least one ASCII letter, digit or at sign.
@@ -31,12 +34,19 @@ def fold(view: View) -> View:
     """The text in plain characters."""
     if _ODD.search(view.text) is None:
         return view
+    view = substitute(view, _SELECTORS, _numbered)
     edits = []
     for match in _ODD.finditer(view.text):
         plain = _plain(match.group())
         if plain != match.group():
             edits.append(Edit(match.start(), match.end(), plain))
     return _look_alikes(apply(view, edits) if edits else view)
+
+
+def _numbered(match: re.Match[str]) -> str | None:
+    """The text whose bytes a row of variation selectors numbers, without what is not ASCII."""
+    bytes_of = (ord(char) - (0xE00F0 if char > "\ufe0f" else 0xFE00) for char in match.group())
+    return "".join(chr(byte) for byte in bytes_of if 32 <= byte <= 126) or None
 
 
 def _look_alikes(view: View) -> View:

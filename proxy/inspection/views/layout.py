@@ -65,10 +65,10 @@ _WORD: Final = (
 _DIGITS_IN_WORDS: Final = re.compile(rf"\b{_WORD}(?:[\s,.\-]{{1,3}}{_WORD}){{6,40}}\b", re.I)
 
 _SPACED_LETTERS: Final = re.compile(
-    r"(?<!\S)(?:[A-Za-z0-9@._+-] ){4,}[A-Za-z0-9@._+-](?![^\s.,;:!?)\]])"
+    r"(?<!\S)(?:[A-Za-z0-9@._+-](?: |\r?\n)){4,}[A-Za-z0-9@._+-](?![^\s.,;:!?)\]])"
 )
 _SPLIT_DIGITS: Final = re.compile(
-    r"(?<!\d)\d{1,8}(?:[^\w]{1,3}\d{1,8}){2,30}(?!\d)|(?<!\d)\d(?:_\d)+"
+    r"(?<!\d)\d{1,8}(?:[^\w]{1,3}\d{1,8}){2,30}(?!\d)|(?<!\d)\d{1,8}(?:_\d{1,8})+(?!\d)"
 )
 
 #: A card number in groups of four that a line break, or the mark of a quoted reply, cuts. Two
@@ -194,7 +194,7 @@ def _from_words(match: re.Match[str]) -> str | None:
 
 
 def _together(match: re.Match[str]) -> str | None:
-    text = match.group().replace(" ", "")
+    text = re.sub(r"\s", "", match.group())
     if text in _COUNTING:
         return None
     return _grouped(text) if text.isdigit() else text

@@ -79,6 +79,7 @@ DIGITS = {
     "dashed": between(CARD, "-"),
     "dotted": between(CARD, "."),
     "underscored": between(CARD, "_"),
+    "groups underscored": "4111_1111_1111_1111",
     "one a line": between(CARD, "\n"),
     "in pairs": " ".join(CARD[i : i + 2] for i in range(0, 16, 2)),
     "in words": " ".join(WORDS[digit] for digit in CARD),
@@ -119,6 +120,16 @@ ADDRESSES = {
     "bracketed": "jane.doe [at] example [dot] com",
     "rounded": "jane.doe(at)example(dot)com",
     "spaced": "jane.doe @ example . com",
+    "a letter a line": between(MAIL, "\n"),
+    "bytes in variation selectors": "".join(chr(0xE0100 + ord(char) - 16) for char in MAIL),
+    "character codes": ", ".join(str(ord(char)) for char in MAIL),
+    "character codes in a list": str(list(MAIL.encode())),
+    "code points": " ".join(f"U+{ord(char):04X}" for char in MAIL),
+    "bits": " ".join(f"{ord(char):08b}" for char in MAIL),
+    "bits in one row": "".join(f"{ord(char):08b}" for char in MAIL),
+    "base64 of wide characters": base64.b64encode(MAIL.encode("utf-16-le")).decode(),
+    "base64 of wide characters, the other way": base64.b64encode(MAIL.encode("utf-16-be")).decode(),
+    "hex of wide characters": MAIL.encode("utf-16-le").hex(),
     "spelled": "j a n e . d o e @ e x a m p l e . c o m",
     "cyrillic": "j\u0430ne.d\u043ee@ex\u0430mple.com",
     "greek": "jane.d\u03bfe@example.c\u03bfm",
@@ -190,6 +201,52 @@ OTHERS = {
 @pytest.mark.parametrize(("entity", "text"), OTHERS.values(), ids=OTHERS.keys())
 def test_finds_other_values(entity: str, text: str) -> None:
     assert entity in found(text)
+
+
+NAMES = ["Jane_Doe", "Jane.Doe", "Maria_Keller", "Miller_Frank"]
+
+
+@pytest.mark.parametrize("text", NAMES)
+def test_finds_a_name_whose_words_a_sign_joins(text: str) -> None:
+    assert "PERSON" in found(f"The ticket was opened by {text} today.")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "jane_doe", "jane.doe", "JaneDoe", "doe_jane", "jane"])
+def test_finds_the_name_of_who_takes_part(name: str) -> None:
+    message: JSON = {"role": "user", "name": name, "content": "hello"}
+    inspection = inspect()({"model": "ringfence", "messages": [message]})
+    assert "PERSON" in {one.entity for one in inspection.findings if one.score >= 0.4}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["user_proxy", "Admin", "Researcher", "critic-2", "planner", "get_weather", "support.bot"],
+)
+def test_takes_no_part_for_a_person(name: str) -> None:
+    message: JSON = {"role": "user", "name": name, "content": "hello"}
+    inspection = inspect()({"model": "ringfence", "messages": [message]})
+    assert "PERSON" not in {one.entity for one in inspection.findings if one.score >= 0.4}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Content_Type and Max_Value are set in max_price and Grace_Period.",
+        "The scores were 45, 67, 89, 100, 52, 71, 66, 98, 93, 77, 84, 91 and 60 points.",
+        "The mask is 11111111 11111111 11111111 00000000 11110000 10101010 11111111 10000000.",
+        "Pick one:\na\nb\nc\nd\ne\nf",
+        "The kanji \u845b\U000e0100 has another form, \u845b\U000e0101, on signs.",
+        f"The digest is {'9f86d081884c7d65' * 8}.",
+    ],
+)
+def test_takes_no_code_for_a_secret(text: str) -> None:
+    assert found(text) - {"DATE_TIME", "LOCATION", "UNLIKELY_PERSON"} == set()
+
+
+def test_a_long_row_of_hex_digits_that_is_no_text_is_not_read() -> None:
+    data = bytes(range(128, 256)) * 3
+    assert "undecodable" in found(f"Here is the file: {data.hex()}")
+    assert "undecodable" not in found(f"Here is a text: {(b'a long plain text ' * 30).hex()}")
 
 
 SPLIT: dict[str, tuple[list[JSON], str]] = {
