@@ -50,6 +50,11 @@ MIN_ROW: Final = 16
 _BLOB_FIELDS: Final = {"data": UnscannableReason.AUDIO, "file_data": None}
 
 
+#: An address that a provider may fetch: the whole of a string of a content part, unless it is text.
+_ADDRESS: Final = re.compile(r"\s*(?:[A-Za-z][\w+.-]*:)?//\S+\s*")
+_IN_PART: Final = re.compile(r"\.(?:content|output)\[\d+\]\.(?!(?:.*\.)?(?:text|refusal)$)")
+
+
 @dataclass(frozen=True, slots=True)
 class Surface:
     """What is to be inspected, and what cannot be.
@@ -133,7 +138,9 @@ class _Walk:
             case str():
                 self._count(is_structural(value))
                 if not is_structural(value):
-                    self.text(value, path, role, Origin.VALUE)
+                    index = self.text(value, path, role, Origin.VALUE)
+                    if _ADDRESS.fullmatch(value) and _IN_PART.search(path):
+                        self.mark(index, UnscannableReason.REMOTE_URL)
             case bool() | None:
                 return
             case int() | float():
@@ -170,11 +177,12 @@ class _Walk:
                 continue
             self.value(member, place, role)
 
-    def text(self, text: str, path: str, role: Role, origin: Origin) -> None:
-        """A text, and what stands in it where it is JSON itself."""
+    def text(self, text: str, path: str, role: Role, origin: Origin) -> int:
+        """A text, and what stands in it where it is JSON itself; its index."""
         index = self._add(path, role, origin, text)
         if text.lstrip()[:1] in ("{", "["):
             self._embedded(text, path, role, depth=1, index=index)
+        return index
 
     def _blob(self, key: str, text: str, path: str, role: Role) -> bool:
         """Whether a string is a blob, a place elsewhere, or the name of a stored file."""

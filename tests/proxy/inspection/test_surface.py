@@ -139,6 +139,22 @@ PARTS: dict[str, tuple[JSONObject, UnscannableReason]] = {
         {"type": "input_image", "image_url": "https://example.com/a.png"},
         UnscannableReason.REMOTE_URL,
     ),
+    "remote file in the place of its data": (
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "https://example.com/a.pdf"}},
+        UnscannableReason.REMOTE_URL,
+    ),
+    "remote sound in the place of its data": (
+        {"type": "input_audio", "input_audio": {"data": "https://example.com/a.wav"}},
+        UnscannableReason.REMOTE_URL,
+    ),
+    "remote pictures of a film": (
+        {"type": "video", "video": ["https://example.com/1.jpg", "//example.com/2.jpg"]},
+        UnscannableReason.REMOTE_URL,
+    ),
+    "remote, of a kind nobody knows": (
+        {"type": "document", "document": {"uri": "gs://bucket/a.pdf"}},
+        UnscannableReason.REMOTE_URL,
+    ),
     "audio": (
         {"type": "input_audio", "input_audio": {"data": PNG, "format": "wav"}},
         UnscannableReason.AUDIO,
@@ -155,6 +171,15 @@ PARTS: dict[str, tuple[JSONObject, UnscannableReason]] = {
 def test_a_part_that_is_no_text_is_unscannable(part: JSONObject, reason: UnscannableReason) -> None:
     body: JSONObject = {"messages": [{"role": "user", "content": [part]}]}
     assert reason in {entry.reason for entry in read(body).unscannable}
+
+
+def test_an_address_that_is_the_whole_of_a_text_is_a_text() -> None:
+    part: JSONObject = {"type": "text", "text": "https://example.com/a"}
+    body: JSONObject = {
+        "messages": [{"role": "user", "content": [part]}],
+        "schema": {"$schema": "https://json-schema.org/draft/2020-12/schema"},
+    }
+    assert read(body).unscannable == ()
 
 
 @pytest.mark.parametrize("number", [4111111111111111, 4111111111111111.0, 0.4111111111111111])
