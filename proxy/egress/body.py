@@ -32,10 +32,17 @@ DROPPED: Final = frozenset(
     }
 )
 
+#: Nor does what has a gateway choose another model, recipient or address than policy names.
+#: Source: the request parameters of OpenRouter and LiteLLM that go beyond OpenAI's.
+CHOOSING: Final = frozenset(
+    "models provider route plugins fallbacks context_window_fallbacks api_base base_url api_key "
+    "api_version custom_llm_provider extra_headers extra_body extra_query".split()
+)
+
 
 def outgoing(body: JSONObject, model: str) -> JSONObject:
     """What of a client's ``body`` goes to a destination's ``model``."""
-    kept = {key: value for key, value in body.items() if key not in DROPPED}
+    kept = {key: value for key, value in body.items() if key not in DROPPED | CHOOSING}
     return {**kept, "model": model}
 
 

@@ -29,6 +29,7 @@ from proxy.routes.fields import (
     optional,
     required,
     shape,
+    unsupported,
     wrong_type,
 )
 from proxy.routes.logprobs import NUM_TOP, as_asked, read_logprobs
@@ -70,6 +71,16 @@ _MESSAGE: Final[Mapping[str, JSON]] = {
 }
 _MESSAGES: Final[Mapping[str, JSON]] = {"type": "array", "minItems": 1, "items": _MESSAGE}
 
+#: Tools that the client runs itself. A provider's own (search, MCP …) would hand the request on to
+#: somebody whom no policy names.
+TOOL_TYPES: Final = frozenset({"custom", "function"})
+_FORMS: Final[Mapping[str, Mapping[str, JSON]]] = {
+    "tools": {
+        "type": "array",
+        "items": {"type": "object", "properties": {"type": {"enum": sorted(TOOL_TYPES)}}},
+    },
+}
+
 #: What concerns a provider's bookkeeping and not the answer; local servers refuse some of it.
 BOOKKEEPING: Final = frozenset(
     "stream stream_options store user metadata safety_identifier service_tier prompt_cache_key "
@@ -85,6 +96,10 @@ def check(body: JSONObject) -> None:
     for index, message in enumerate(messages):
         _check_message(message, f"messages[{index}]")
     check_parameters(body, PARAMETERS, RANGES)
+    tools = body.get("tools")
+    for index, tool in enumerate(tools if isinstance(tools, list) else ()):
+        if isinstance(tool, dict) and tool.get("type", "function") not in list(TOOL_TYPES):
+            raise unsupported(f"tools[{index}].type")
     check_stream_options(body)
     if body.get("top_logprobs") is not None and body.get("logprobs") is not True:
         raise invalid("top_logprobs", "needs `logprobs` to be true")
@@ -231,9 +246,7 @@ CHAT: Final = ApiRoute(
     name="chat.completions",
     path="/chat/completions",
     check=check,
-    takes=Takes(
-        {"messages": {"type": "array", "minItems": 1, "items": _MESSAGE}}, PARAMETERS, RANGES
-    ),
+    takes=Takes({"messages": _MESSAGES}, PARAMETERS, RANGES, _FORMS),
     at_home=AtHome("/chat/completions", ask, read, answer),
     abroad=Abroad(
         "/chat/completions",

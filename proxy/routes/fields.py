@@ -210,3 +210,12 @@ def wrong_type(param: str, kind: Kind) -> RequestError:
 def invalid(param: str, demand: str) -> RequestError:
     """The refusal of a ``param`` that does not meet ``demand``."""
     return RequestError(f"'{param}' {demand}.", code="invalid_value", param=param)
+
+
+def unsupported(name: str) -> RequestError:
+    """The proxy does not offer what parameter ``name`` asks for."""
+    return RequestError(
+        f"This proxy does not support this use of '{name}'.",
+        code="unsupported_parameter",
+        param=name,
+    )

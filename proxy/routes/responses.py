@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from proxy.errors import RequestError
 from proxy.routes import chat
 from proxy.routes.fields import (
     ARRAY,
@@ -28,6 +27,7 @@ from proxy.routes.fields import (
     optional,
     required,
     shape,
+    unsupported,
     wrong_type,
 )
 from proxy.routes.logprobs import NUM_TOP, cut_entry, read_logprobs
@@ -116,7 +116,7 @@ def check(body: JSONObject) -> None:
     """Check the input, the tools and the parameters."""
     for name, fine in REFUSED.items():
         if not any(body.get(name) == one for one in fine):
-            raise _unsupported(name)
+            raise unsupported(name)
     check_parameters(body, PARAMETERS, RANGES)
     given = required(body, "input", TEXT)
     if not given:
@@ -125,7 +125,7 @@ def check(body: JSONObject) -> None:
         _check_item(item, f"input[{index}]")
     for index, tool in enumerate(_list(body.get("tools"))):
         if not isinstance(tool, dict) or tool.get("type") != "function":
-            raise _unsupported(f"tools[{index}].type")
+            raise unsupported(f"tools[{index}].type")
         required(tool, "name", STRING, f"tools[{index}].")
     _check_choices(body)
 
@@ -134,14 +134,14 @@ def _check_choices(body: JSONObject) -> None:
     choice = body.get("tool_choice")
     of_function = isinstance(choice, dict) and choice.get("type") == "function"
     if choice is not None and choice not in list(CHOICES) and not of_function:
-        raise _unsupported("tool_choice")
+        raise unsupported("tool_choice")
     if any(one not in list(INCLUDES) for one in _list(body.get("include"))):
-        raise _unsupported("include")
+        raise unsupported("include")
     text = body.get("text")
     form = optional(text, "format", OBJECT, "text.") if isinstance(text, dict) else None
     if isinstance(form, dict):
         if required(form, "type", STRING, "text.format.") not in FORMATS:
-            raise _unsupported("text.format.type")
+            raise unsupported("text.format.type")
         if form.get("type") == "json_schema":
             required(form, "name", STRING, "text.format.")
             required(form, "schema", OBJECT, "text.format.")
@@ -154,7 +154,7 @@ def _check_item(item: JSON, path: str) -> None:
         raise wrong_type(path, OBJECT)
     kind = optional(item, "type", STRING, f"{path}.") or "message"
     if kind not in ITEMS:
-        raise _unsupported(f"{path}.type")
+        raise unsupported(f"{path}.type")
     if kind == "function_call":
         for name in ("call_id", "name", "arguments"):
             required(item, name, STRING, f"{path}.")
@@ -175,7 +175,7 @@ def _check_parts(content: JSON, path: str) -> None:
             raise wrong_type(where, OBJECT)
         kind = required(part, "type", STRING, f"{where}.")
         if kind not in PARTS:
-            raise _unsupported(f"{where}.type")
+            raise unsupported(f"{where}.type")
         if kind in ("input_text", "output_text"):
             required(part, "text", STRING, f"{where}.")
 
@@ -256,14 +256,6 @@ def _texts_of(value: JSON) -> Iterator[str]:
 
 def _list(value: JSON) -> list[JSON]:
     return value if isinstance(value, list) else []
-
-
-def _unsupported(name: str) -> RequestError:
-    return RequestError(
-        f"This proxy does not support this use of '{name}'.",
-        code="unsupported_parameter",
-        param=name,
-    )
 
 
 RESPONSES: Final = ApiRoute(

@@ -35,6 +35,19 @@ def test_asks_for_the_model_of_policy_and_leaves_bookkeeping_out() -> None:
     }
 
 
+def test_no_client_chooses_another_model_or_recipient_at_a_gateway() -> None:
+    body = a_body(
+        models=["other/model"],
+        provider={"order": ["somebody"]},
+        route="fallback",
+        plugins=[{"id": "web"}],
+        fallbacks=["other/model"],
+        api_base="https://example.com/v1",
+    )
+    data = build_body(body, "gpt-4o-mini", inspected(body))
+    assert json.loads(data) == {"model": "gpt-4o-mini", "messages": body["messages"]}
+
+
 @pytest.mark.parametrize(
     "more",
     [{"x": "not inspected"}, {"not inspected": 1}, {"x": 4111111111111111}, {"x": [{"y": "z z"}]}],

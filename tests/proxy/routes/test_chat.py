@@ -83,6 +83,16 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "hot": ({"temperature": 3}, "temperature", "invalid_value"),
     "number as stop": ({"stop": [4]}, "stop", "invalid_type"),
     "text as tool": ({"tools": ["a"]}, "tools", "invalid_type"),
+    "a provider's search": (
+        {"tools": [{"type": "web_search"}]},
+        "tools[0].type",
+        "unsupported_parameter",
+    ),
+    "a server of somebody's": (
+        {"tools": [{"type": "function"}, {"type": "mcp", "server_url": "https://example.com"}]},
+        "tools[1].type",
+        "unsupported_parameter",
+    ),
     "list as metadata": ({"metadata": []}, "metadata", "invalid_type"),
     "object as user": ({"user": {}}, "user", "invalid_type"),
     "top logprobs alone": ({"top_logprobs": 3}, "top_logprobs", "invalid_value"),
