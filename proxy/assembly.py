@@ -230,6 +230,7 @@ class Proxy:
             prerouter=_open_prerouter(settings, calibration, self._local),
             modes=Modes(self._in_shadow, frozenset(settings.cloud_first_apps)),
             chain=self._chain,
+            climb_s=_climb_s(settings),
         )
         await self._say_start(self._ledger, cloud)
         # 6. what may change while it runs
@@ -391,6 +392,12 @@ def _open_drift(
     if settings.early_exit:
         expected = expected.above(made.threshold)
     return DriftWatch(expected, metrics)
+
+
+def _climb_s(settings: Settings) -> float:
+    """How long after a request came a further model of a chain may be asked, in seconds."""
+    whole = settings.request_timeout_s
+    return max(whole - settings.cloud_timeout_s, whole / 2)
 
 
 def _open_vault(settings: Settings) -> Vault | None:

@@ -7,6 +7,7 @@ a permit from the ledger.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -94,6 +95,7 @@ class Parts:
     early: EarlyExit | None = None  # gives drafts up that cannot reach the threshold
     prerouter: PreRouter | None = None  # tells which drafts need not be made
     chain: Chain | None = None  # the cloud models that are asked in turn
+    climb_s: float = math.inf  # from when on a request came no further one is asked
     flowing: FlowingBackend | None = None  # tells answers while they are made
 
 
@@ -460,7 +462,9 @@ class Pipeline:
             look=partial(self._parts.inspector.inspect, recognizers=flow.ruling.policy.recognizers),
         )
         decision_id = flow.decision.decision_id
-        climber = Climber(cloud, self._parts.chain if flow.rungs else None, self._parts.metrics)
+        parts = self._parts
+        chain = parts.chain if flow.rungs else None
+        climber = Climber(cloud, chain, parts.metrics, parts.climb_s)
         try:
             return (await climber.climb(load)).response(decision_id, route, flow.confidence)
         except CloudError as error:

@@ -7,8 +7,10 @@ where the decision does not let a request go, nor ask more often than there are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 import structlog
@@ -92,11 +94,22 @@ def rungs_of(chain: Chain | None, request: Request, decision: Decision) -> tuple
 class Climber:
     """Takes requests up, one attempt at a time."""
 
-    def __init__(self, cloud: CloudTier, chain: Chain | None, metrics: Metrics) -> None:
-        """``chain`` None: every load has one rung."""
+    def __init__(
+        self,
+        cloud: CloudTier,
+        chain: Chain | None,
+        metrics: Metrics,
+        until_s: float = math.inf,
+    ) -> None:
+        """``chain`` None: every load has one rung.
+
+        A further model is asked up to ``until_s`` seconds after the request came, and not later:
+        its client would get no answer in time, and there is one in hand.
+        """
         self._cloud = cloud
         self._chain = chain
         self._metrics = metrics
+        self._until_s = until_s
 
     async def climb(self, load: Load) -> Reached:
         """The first answer that is sure enough, else the last one that could be had.
@@ -130,7 +143,8 @@ class Climber:
 
     async def _ready(self, step: Load, rung: Rung) -> tuple[Load, RouteReason | None]:
         """``step`` as it may go to a further rung, or why it may not."""
-        if not self._cloud.is_ready:
+        age = datetime.now(UTC) - step.request.received_at
+        if not self._cloud.is_ready or age.total_seconds() > self._until_s:
             return step, RouteReason.CLOUD_UNAVAILABLE
         if step.decision.only_masked:
             step = replace(step, masked=await step.mask(step.request, rung.destination))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.egress.answers import Look, made_whole
+from proxy.egress.answers import Look, Scoring, made_whole
 from proxy.egress.mask import Masked
 from proxy.errors import InspectionError
+from proxy.routes.registry import ROUTES
+from proxy.routes.route import ApiRoute
 from proxy.types import (
     AnswerScan,
     Inspection,
@@ -28,6 +31,7 @@ from proxy.types import (
 )
 from tests.factories import a_body
 from tests.proxy.egress.masking import content, inspect, masked
+from tests.proxy.routing.tables import a_chain
 
 MAIL = "max@mail.example"
 FOUND = {MAIL: "EMAIL_ADDRESS", "Max Weber": "PERSON", "Jane Doe": "PERSON"}
@@ -219,3 +223,47 @@ def test_nothing_that_counts_is_left_in_what_is_given_out(said: str, given_: str
     assert inspect({"c": body["choices"]}, {MAIL: "EMAIL_ADDRESS"}).findings == ()
     arguments = body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]
     assert "y" in json.loads(json.loads(arguments)["x"])
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats() | st.text(max_size=3),
+    lambda one: (
+        st.lists(one, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "choices message content logprobs token logprob top_logprobs output type text "
+                "finish_reason tokens token_logprobs status".split()
+            ),
+            one,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+SCORED = [route for route in ROUTES.values() if route.abroad and route.abroad.scores]
+
+
+@settings(max_examples=300)
+@given(route=st.sampled_from(SCORED), odd=ODD, more=ODD, asked=st.booleans())
+def test_whatever_stands_in_an_answer_it_is_scored_or_unknown(
+    route: ApiRoute, odd: Any, more: Any, asked: bool
+) -> None:
+    call = route.abroad
+    assert call is not None
+    assert call.scores is not None
+    part = {"type": "output_text", "text": "x", "logprobs": odd}
+    answer: Any = {
+        "status": "completed",
+        "choices": [{"message": {"content": more}, "text": "x", "logprobs": odd}],
+        "output": [{"type": "message", "content": [part, more]}, odd],
+    }
+    assert call.is_answer(answer)
+    chain = a_chain("cheap", "dear")
+    scoring = Scoring(partial(chain.confidence, threshold=-0.5, left=1.0), call.scores, {})
+    told = scoring.of(answer)
+    assert told.score is None or told.score <= 0.0
+    wish: Any = {"logprobs": True, "top_logprobs": 1} if asked else {}
+    wish |= {"include": ["message.output_text.logprobs"]} if asked else {}
+    shown = call.scores.hide(answer, wish)
+    assert call.is_answer(shown)
+    assert route.texts(shown) == route.texts(answer)

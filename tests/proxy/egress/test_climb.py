@@ -7,10 +7,12 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from audit.errors import LedgerUnwritable
@@ -31,6 +33,7 @@ from proxy.policy.switch import EgressSwitch
 from proxy.prices import Price, Prices
 from proxy.routing.catalog import build_estimator
 from proxy.routing.chain import Chain
+from proxy.routing.ladder import Ladder, climb
 from proxy.types import JSONObject, OnLocalFailure, Response, RouteReason, Scan, Target
 from tests.factories import a_body, a_draft, a_finding, a_request
 from tests.harness import SCHEMA, write_policy
@@ -372,6 +375,15 @@ async def test_a_switch_between_two_models_ends_the_climb(height: Height) -> Non
     assert height.attempts() == [(1, "eu", "cheap", None)]
 
 
+async def test_without_time_for_a_further_model_the_answer_in_hand_is_given(height: Height) -> None:
+    height.world.parts = replace(height.world.parts, climb_s=60.0)
+    early = datetime.now(UTC) - timedelta(seconds=61)
+    response = await height.ask(received_at=early)
+    assert said(response) == "From cheap."
+    assert told_of(response.route) == (Target.CLOUD, RouteReason.CLOUD_UNAVAILABLE, True, "eu")
+    assert said(await height.ask()) == "From dear."
+
+
 async def test_the_cap_counts_every_attempt(height: Height) -> None:
     height.tier(per_minute=2)
     response = await height.ask()
@@ -601,6 +613,35 @@ async def test_a_client_that_leaves_between_two_models_ends_the_climb_there(
     await tier.aclose()
     assert height.attempts() == [(1, "eu", "cheap", None)]
     assert height.asked == ["cheap"]
+
+
+async def test_a_question_ends_where_the_evaluation_says(height: Height) -> None:
+    """The rule that was tested on record is the rule that runs."""
+    told = np.random.default_rng(4711)
+    rows, names = 40, ("cheap", "mid", "dear")
+    score = np.round(-told.exponential(0.6, (rows, 4)), 3)
+    score[told.random((rows, 4)) < 0.15] = np.nan
+    doubts = told.random((rows, 4)) < 0.15
+    zeros = np.zeros((rows, 4))
+    ladder = Ladder(("local", *names), score, doubts, doubts, zeros, zeros, zeros, zeros)
+    for threshold in (-0.3, -0.8):
+        chain = a_chain(*names, threshold=threshold, thresholds=(threshold - 0.2, threshold))
+        expected = climb(ladder, (chain.threshold, *chain.thresholds)).at
+        estimator = build_estimator("mean_logprob", None, height.world.local, chain)
+        height.world.parts = replace(height.world.parts, chain=chain, estimator=estimator)
+        for row in range(rows):
+            home, *abroad = (None if np.isnan(one) else (float(one),) for one in score[row])
+            words = ["I don't know." if one else "The Volga." for one in doubts[row]]
+            height.world.local.draft = a_draft(words[0], home or ())
+            height.says = dict(zip(names, abroad, strict=True))
+            height.text = dict(zip(names, words[1:], strict=True)).__getitem__
+            height.cloud.requests.clear()
+            response = await height.ask()
+            at = int(expected[row])
+            assert height.asked == list(names[:at])
+            assert response.route.target is (Target.CLOUD if at else Target.LOCAL)
+            assert said(response) == words[at]
+    assert set(expected.tolist()) == {0, 1, 2, 3}
 
 
 async def test_whatever_happens_no_more_attempts_than_rungs_none_elsewhere_one_outcome_each(
