@@ -46,10 +46,11 @@ from proxy.objects import ObjectStore
 from proxy.pins import PinStore
 from proxy.pipeline import Parts, Pipeline
 from proxy.policy.approval import approval_for
+from proxy.policy.language import RecordPolicy
 from proxy.policy.model import Policy
 from proxy.policy.refusal import PolicyRefused, Rejection
 from proxy.policy.reload import PolicyKeeper, Reload, Verdict
-from proxy.policy.staging import StageKeeper
+from proxy.policy.staging import StageChange, StageKeeper
 from proxy.policy.switch import EgressSwitch
 from proxy.prices import load_prices
 from proxy.routing.calibration import Calibration, is_old
@@ -85,7 +86,7 @@ class Proxy:
         self._vault = _open_vault(settings)
         self._approval = approval_for(settings)
         self._keeper = self._open_policy()
-        if self._keeps_in_vain(self.policy()):
+        if self._keeps_in_vain(self.policy().content.record):
             raise SettingsError(f"{_NO_VAULT}; or leave `train_on_answers` out")
         self._stage = StageKeeper(settings.data_dir, self.policy, self._approval)
         self._switch = EgressSwitch(settings.data_dir)
@@ -124,9 +125,9 @@ class Proxy:
             record_refusal(lambda: _open_ledger(settings, settings.data_dir / "keys"), reason)
             raise
 
-    def _keeps_in_vain(self, policy: Policy) -> bool:
+    def _keeps_in_vain(self, record: RecordPolicy) -> bool:
         """Whether answers shall be kept, and nothing is there to keep them in."""
-        return bool(policy.content.record.train_on_answers) and self._vault is None
+        return bool(record.train_on_answers) and self._vault is None
 
     @property
     def app(self) -> ASGIApp:
@@ -242,7 +243,7 @@ class Proxy:
     def _watch(self, ledger: Ledger, local: LocalTier, stack: AsyncExitStack) -> None:
         self._notices = Notices(ledger)
         _run(self._keeper.watch(), stack)
-        _run(self._stage.watch(self._notices.staged), stack)
+        _run(self._stage.watch(self._staged), stack)
         _run(self._notices.watch(self._switch), stack)
         _run(self._show_state(ledger), stack)
         _run(self._notices.learn(local, self._settings.local_model), stack)
@@ -278,7 +279,7 @@ class Proxy:
 
     def _reloaded(self, reload: Reload) -> None:
         self._metrics.reloaded(reload.reason.value if reload.reason else "loaded")
-        if reload.verdict is Verdict.LOADED and self._keeps_in_vain(self.policy()):
+        if reload.verdict is Verdict.LOADED and self._keeps_in_vain(reload.record):
             log.error("answers_not_kept", problem=_NO_VAULT)
         if reload.verdict is Verdict.LOADED and self._chain is not None:
             missing = missing_models(self._chain, self._cloud_models())
@@ -286,6 +287,12 @@ class Proxy:
                 log.error("rungs_without_destination", problem=f"no destination has {missing}")
         if self._notices is not None:
             self._notices.reloaded(reload)
+
+    def _staged(self, change: StageChange) -> None:
+        if self._keeps_in_vain(change.record):
+            log.error("answers_not_kept", problem=_NO_VAULT)
+        if self._notices is not None:
+            self._notices.staged(change)
 
     def _open_local(self) -> LocalTier:
         settings = self._settings

@@ -90,6 +90,8 @@ class Notices:
             detail |= {"digest": change.digest, "share": change.share, "until": change.until}
         if change.reason:
             detail["reason"] = change.reason
+        if change.stage is Stage.SHARE and change.record.train_on_answers:
+            detail["train_on_answers"] = True
         self._soon("policy.staged", detail)
 
     def _soon(self, kind: str, detail: Detail) -> None:

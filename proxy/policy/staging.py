@@ -29,6 +29,7 @@ from proxy.canonical import canonical_bytes
 from proxy.errors import PolicyError
 from proxy.policy.approval import FOLDER, Approval
 from proxy.policy.cases import failing_cases
+from proxy.policy.language import RecordPolicy
 from proxy.policy.model import Policy
 from proxy.policy.refusal import PolicyRefused, Rejection
 from proxy.policy.signature import signature_path
@@ -84,7 +85,10 @@ class Staged:
 
 @dataclass(frozen=True, slots=True)
 class StageChange:
-    """What became of a candidate. ``problem`` speaks of files, never of a request."""
+    """What became of a candidate. ``problem`` speaks of files, never of a request.
+
+    ``record`` is what a candidate that decides says of the record.
+    """
 
     stage: Stage
     digest: str = ""
@@ -92,6 +96,7 @@ class StageChange:
     until: str = ""
     reason: str = ""
     problem: str = ""
+    record: RecordPolicy = field(default_factory=RecordPolicy)
 
 
 def _now() -> dt.datetime:
@@ -178,7 +183,8 @@ class StageKeeper:
         self._deadline = time.monotonic() + (order.until - self._clock()).total_seconds()
         self._staged = Staged(policy, order)
         stage = Stage.SHARE if order.share else Stage.SHADOW
-        return StageChange(stage, order.digest, order.share, until)
+        says = policy.content.record
+        return StageChange(stage, order.digest, order.share, until, record=says)
 
     def _end(self, order: Order) -> StageChange | None:
         """Its end has come; the order goes aside, so that no clock brings it back."""

@@ -18,6 +18,11 @@ from proxy.settings import load_settings
 
 app = typer.Typer()
 
+_KEEPS_NOTHING = (
+    "`record: {train_on_answers: true}` keeps nothing without RINGFENCE_CAPTURE_KEY_FILE, and a "
+    "proxy does not start on it"
+)
+
 Candidate = Annotated[
     Path | None, typer.Argument(help="The candidate, named like the policy in force.")
 ]
@@ -63,6 +68,9 @@ def _order(file: Path, until: datetime | None, share: int) -> None:
     force = FilePolicySource(settings.policy_file).load()
     order = an_order(share, end, datetime.now(UTC))
     stage(file, settings.data_dir, force, approval_for(settings), order)
+    record = FilePolicySource(file).load().content.record
+    if record.train_on_answers and settings.capture_key_file is None:
+        typer.echo(_KEEPS_NOTHING, err=True)
     _tell()
 
 

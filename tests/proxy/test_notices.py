@@ -125,7 +125,13 @@ async def test_what_becomes_of_a_candidate_is_on_the_record(ledger: Ledger, tmp_
     notices = Notices(ledger)
     notices.staged(StageChange(Stage.SHARE, DIGEST, 10, "2026-12-01T00:00:00+00:00"))
     notices.staged(StageChange(Stage.REFUSED, reason="state_unreadable", problem="canary: {"))
-    assert await details(tmp_path, "policy.staged", 2) == [
+    learns = RecordPolicy(train_on_answers=True)
+    notices.staged(StageChange(Stage.SHADOW, DIGEST, record=learns))
+    notices.staged(StageChange(Stage.SHARE, DIGEST, 1, record=learns))
+    shadow, share = (await details(tmp_path, "policy.staged", 4))[2:]
+    assert "train_on_answers" not in str(shadow)  # it decides nothing
+    assert "'train_on_answers': True" in str(share)
+    assert (await details(tmp_path, "policy.staged", 4))[:2] == [
         {"stage": "share", "digest": DIGEST, "share": 10, "until": "2026-12-01T00:00:00+00:00"},
         {"stage": "refused", "reason": "state_unreadable"},
     ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 from audit.captures import open_answer_to
 from audit.vault import VAULT
@@ -15,6 +17,7 @@ from demo.stand_in_cloud import Reply, StandInCloud, completion
 from proxy.assembly import Proxy
 from proxy.egress.attempt import Aim
 from proxy.errors import AnswerWithheld, CloudError, SettingsError
+from proxy.policy.cli import app
 from proxy.settings import load_settings
 from proxy.types import Action, AnswerScan, Decision, Inspection, JSONObject, Outcome, Scan
 from tests.factories import a_body, a_decision, a_request
@@ -163,4 +166,29 @@ def test_a_policy_that_keeps_answers_without_a_key_for_them_does_not_start(tmp_p
     with capture_logs() as logs:  # one that runs keeps nothing, and says so
         proxy._keeper.check()
     assert proxy.policy().content.record.train_on_answers
+    assert [entry["event"] for entry in logs] == ["answers_not_kept"]
+
+
+def test_a_candidate_that_keeps_answers_without_a_key_for_them_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_policy(tmp_path, None)
+    (tmp_path / "next").mkdir()
+    candidate = write_policy(tmp_path / "next", None, [("revision: 1", "revision: 2")])
+    with candidate.open("a") as file:
+        file.write("\nrecord: {train_on_answers: true}\n")
+    env = {"RINGFENCE_POLICY_FILE": str(path), "RINGFENCE_DATA_DIR": str(tmp_path / "data")}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    proxy = Proxy(load_settings(env))
+
+    until = f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%d}"
+    told = CliRunner().invoke(app, ["rollout", str(candidate), "--share", "5", "--until", until])
+    change = proxy._stage.check()
+    assert change is not None
+    with capture_logs() as logs:
+        proxy._staged(change)
+
+    assert told.exit_code == 0
+    assert "RINGFENCE_CAPTURE_KEY_FILE" in told.stderr
     assert [entry["event"] for entry in logs] == ["answers_not_kept"]
