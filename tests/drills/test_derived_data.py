@@ -34,8 +34,6 @@ ANSWERS = {
 #: Which of them is quoted through which route.
 QUOTED = {"chat": "responses", "responses": "chat"}
 PINNED = "My name is Jane Doe, jane.doe@example-mail.com. What do the {} papers say?"
-#: One client for all requests: making one costs more than a request.
-WIRE = httpx2.Client(trust_env=False, timeout=60, headers={"content-type": "application/json"})
 ASK = "What would you make of this?"
 
 Quote = Callable[[str], list[dict[str, object]]]
@@ -127,13 +125,14 @@ class Drill:
 
     proxy: RunningProxy
     cloud: StandInCloud
+    wire: httpx2.Client  # one for all requests: making one costs more than a request
     pinned_by: dict[str, str]
     response_id: str
     left_before: frozenset[str]
 
     def sends(self, route: str, messages: list[dict[str, object]]) -> bool:
         """Whether a conversation reaches the cloud."""
-        return sends(self.proxy, self.cloud, route, messages)
+        return sends(self.wire, self.cloud, route, messages)
 
     def origin(self) -> object:
         """What the last decision says that its request stems from."""
@@ -158,7 +157,7 @@ def as_items(messages: list[dict[str, object]]) -> Iterator[dict[str, object]]:
 
 
 def sends(
-    proxy: RunningProxy, cloud: StandInCloud, route: str, messages: list[dict[str, object]]
+    wire: httpx2.Client, cloud: StandInCloud, route: str, messages: list[dict[str, object]]
 ) -> bool:
     """Whether a conversation reaches the cloud; it is answered in any case."""
     cloud.requests.clear()
@@ -167,7 +166,7 @@ def sends(
     if route == "responses":
         body = {"model": "ringfence", "input": list(as_items(messages))}
         path = "/v1/responses"
-    reply = WIRE.post(f"{proxy.url}{path}", content=json.dumps(body).encode())
+    reply = wire.post(path, content=json.dumps(body).encode())
     assert reply.status_code == 200, reply.text
     return bool(cloud.requests)
 
@@ -187,13 +186,21 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
             "RINGFENCE_LOCAL_MODEL": "scripted",
             "RINGFENCE_CLOUD_FIRST_APPS": "default",
         }
-        with running_proxy(tmp_path_factory.mktemp("drill"), cloud.base_url, env) as proxy:
+        with (
+            running_proxy(tmp_path_factory.mktemp("drill"), cloud.base_url, env) as proxy,
+            httpx2.Client(
+                base_url=proxy.url,
+                trust_env=False,
+                timeout=60,
+                headers={"content-type": "application/json"},
+            ) as wire,
+        ):
             everything = {**CARRIED, **NOT_CARRIED, **HARMLESS}
             left = frozenset(
                 f"{way} {route}"
                 for way, quote in everything.items()
                 for route, told in QUOTED.items()
-                if sends(proxy, cloud, route, quote(ANSWERS[told]))
+                if sends(wire, cloud, route, quote(ANSWERS[told]))
             )
             pinned_by = {}
             response_id = ""
@@ -207,7 +214,7 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
                     response_id = answered.id
                 assert cloud.requests == []
                 pinned_by[route] = str(proxy.records("decision")[-1]["decision_id"])
-            yield Drill(proxy, cloud, pinned_by, response_id, left)
+            yield Drill(proxy, cloud, wire, pinned_by, response_id, left)
 
 
 @pytest.mark.parametrize("route", QUOTED)
