@@ -25,6 +25,10 @@ _EXACT_VIEWS: Final = frozenset({"raw", "fold"})
 
 _NAME_PART: Final = re.compile(r"(?<!\w)[^\W\d_][\w'\u2019-]+")
 
+#: Words of letters alone: "Doe" in "Doe's" and "jane_doe"; and several of them that a sign joins.
+_LETTERS: Final = re.compile(r"(?<![^\W_])[^\W\d_]{3,}(?![^\W_])")
+_JOINED: Final = re.compile(r"(?<![^\W_])[^\W\d_]{3,}(?:[._-][^\W\d_]{3,})+(?![^\W_])")
+
 
 class Unmaskable(Exception):
     """A value stands where it cannot be replaced. It holds no text."""
@@ -97,13 +101,22 @@ class Values:
         spans = list(self.spans.get((path, text), ()))
         spans += _places(fold(text), self.values)
         if self.parts:
-            words = _NAME_PART.finditer(text)
-            spans += (
-                Span(*m.span(), "PERSON", self.parts[m.group()])
-                for m in words
-                if m.group() in self.parts
-            )
+            spans += self._parts_in(text)
         return _merged(spans)
+
+    def _parts_in(self, text: str) -> Iterator[Span]:
+        """Where words of names stand: as written, in capitals, or two and more in a handle."""
+        known = self.parts | {part.upper(): by for part, by in self.parts.items()}
+        for pattern in (_NAME_PART, _LETTERS):
+            for word in pattern.finditer(text):
+                if word.group() in known:
+                    yield Span(*word.span(), "PERSON", known[word.group()])
+        low = {fold(part): by for part, by in self.parts.items()}
+        for handle in _JOINED.finditer(fold(text)):
+            ways = [low[word] for word in re.split("[._-]", handle.group()) if word in low]
+            if len(ways) > 1:
+                strictest = max(ways, key=lambda way: way.strictness)
+                yield Span(*handle.span(), "PERSON", strictest)
 
 
 def fold(text: str) -> str:
