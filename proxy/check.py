@@ -51,6 +51,7 @@ async def run_checks(settings: Settings) -> tuple[Remark, ...]:
         await asyncio.to_thread(_data, settings),
         *await _local(settings),
         *await _others(settings),
+        *_abroad(settings),
         _cloud(settings),
         _costs(settings),
         _confidence(settings),
@@ -163,6 +164,30 @@ async def _others(settings: Settings) -> tuple[Remark, ...]:
             needs = f"{PREFIX}{place.name.upper()}_BASE_URL"
             said.append(Remark("bad", what, f"the embedded server has no such model: {needs}"))
     return tuple(said)
+
+
+def _abroad(settings: Settings) -> tuple[Remark, ...]:
+    """The endpoints of the local tier that policy calls a cloud."""
+    try:
+        destinations = FilePolicySource(settings.policy_file).load().content.destinations
+    except ProxyError:
+        return ()
+    clouds = {_host(destination.base_url): destination.id for destination in destinations}
+    urls = (settings.local_base_url, *(place.base_url for place in places(settings)))
+    return tuple(
+        Remark(
+            "bad", "at home", f"{url} is destination {clouds[_host(url)]}: what must stay leaves"
+        )
+        for url in dict.fromkeys(urls)
+        if url is not None and _host(url) in clouds
+    )
+
+
+def _host(url: str) -> str:
+    """Host and port of ``url``, to compare; no port: the usual one."""
+    scheme, _, rest = url.lower().partition("://")
+    host = rest.partition("/")[0].rpartition("@")[2]
+    return host.removesuffix(":443" if scheme == "https" else ":80")
 
 
 def _door(what: str, url: str, status: int, *, unlisted: Literal["note", "bad"] = "bad") -> Remark:

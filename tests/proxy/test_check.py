@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from demo.stand_in_cloud import Recorded, Reply, StandInCloud
-from proxy.check import Remark, run_checks
+from proxy.check import Remark, _host, run_checks
 from proxy.policy.switch import EgressSwitch
 from proxy.settings import Settings, load_settings
-from tests.harness import ROOT, free_port
+from tests.harness import ROOT, free_port, write_policy
 from tests.proxy.local.test_openai_http import an_answer
 from tests.proxy.policy.signing import Persons
 
@@ -143,6 +143,27 @@ async def test_says_which_endpoint_of_its_own_is_not_there(tmp_path: Path) -> No
     said = await remarks(settings(tmp_path, **embedded))
     assert said["local images"].level == "bad"
     assert "RINGFENCE_IMAGES_BASE_URL" in said["local images"].says
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example/v1", "https://A.example:443/v1/", "https://u:p@a.example"]
+)
+def test_an_address_is_compared_by_its_host_and_port(url: str) -> None:
+    assert _host(url) == "a.example"
+    assert _host("http://a.example:443") != "a.example"
+
+
+async def test_a_local_endpoint_that_is_a_cloud_is_bad(tmp_path: Path) -> None:
+    with StandInCloud() as there:
+        env = {
+            "RINGFENCE_POLICY_FILE": str(write_policy(tmp_path, there.base_url)),
+            "RINGFENCE_IMAGES_MODEL": "easel",
+        }
+        assert "at home" not in await remarks(settings(tmp_path, **env))
+        env["RINGFENCE_IMAGES_BASE_URL"] = there.base_url
+        said = (await remarks(settings(tmp_path, **env)))["at home"]
+    assert said.level == "bad"
+    assert said.says == f"{there.base_url} is destination openai: what must stay leaves"
 
 
 async def test_an_estimator_or_threshold_that_cannot_be_is_bad(tmp_path: Path) -> None:
