@@ -61,6 +61,7 @@ from proxy.routing.chain import (
     missing_models,
     refuse_unreachable,
 )
+from proxy.routing.committing import EarlyCommit, commitment_in_force
 from proxy.routing.doom import EarlyExit
 from proxy.routing.drift import DriftWatch, Expected
 from proxy.routing.estimator import ConfidenceEstimator
@@ -213,6 +214,7 @@ class Proxy:
         cloud = self._open_cloud(self._ledger, stack)
         # 5. the flow over them
         calibration = self._calibration()
+        drift = _open_drift(settings, calibration, self._metrics)
         parts = Parts(
             inspector=inspector,
             policy=self.policy,
@@ -220,8 +222,9 @@ class Proxy:
             local=self._local,
             local_model=settings.local_model,
             estimator=self._open_estimator(self._local, calibration),
-            drift=_open_drift(settings, calibration, self._metrics),
+            drift=drift,
             flowing=self._local,
+            committing=_open_committing(settings, calibration, (self._local, self._metrics, drift)),
             early=_open_early(settings, calibration, self._local),
             ledger=self._ledger,
             pins=pins,
@@ -375,6 +378,19 @@ def _open_early(
         return None
     given = calibration.threshold if calibration else settings.confidence_threshold
     return EarlyExit(local, settings.estimator, threshold_of(settings.estimator, given))
+
+
+def _open_committing(
+    settings: Settings,
+    calibration: Calibration | None,
+    over: tuple[LocalTier, Metrics, DriftWatch | None],
+) -> EarlyCommit | None:
+    commitment = commitment_in_force(settings, calibration)
+    if commitment is None or calibration is None:
+        return None
+    local, metrics, drift = over
+    threshold = calibration.threshold
+    return EarlyCommit(local, settings.estimator, threshold, commitment, metrics, drift)
 
 
 def _open_prerouter(

@@ -25,6 +25,7 @@ from proxy.prices import load_prices
 from proxy.routing.calibration import is_old
 from proxy.routing.catalog import threshold_of
 from proxy.routing.chain import Chain, calibration_in_force, missing_models
+from proxy.routing.committing import commitment_in_force
 from proxy.routing.prerouter import foresight_in_force
 from proxy.routing.signals import SIGNALS
 from proxy.settings import PREFIX, Settings
@@ -221,6 +222,7 @@ def _confidence(settings: Settings) -> Remark:
     try:
         made = calibration_in_force(settings)
         foresight = foresight_in_force(settings, made)
+        commitment = commitment_in_force(settings, made)
         threshold = threshold_of(
             settings.estimator, made.threshold if made else settings.confidence_threshold
         )
@@ -238,6 +240,8 @@ def _confidence(settings: Settings) -> Remark:
         says += f"; then {made.in_words()}"
     if foresight is not None:
         says += f"; about {foresight.ahead:.0%} of the requests go undrafted"
+    if commitment is not None:
+        says += f"; about {commitment.committed:.0%} of the drafts are told early in streams"
     if is_old(made):
         return Remark("note", "confidence", f"{says}; old, make it anew")
     return Remark("good", "confidence", says)

@@ -118,4 +118,5 @@ class HomeStream:
         self._broken_by = error_type
         self._ready.clear()
         self._stream.close(late=error_type == "timeout")
+        self._stream.passed_on(whole=error_type is None)
         tell(StreamEnd(error_type, self._stream.progress.usage))

@@ -34,6 +34,7 @@ _OTHER: Final = "other"
 LABELS: Final = {
     "action": "`block`, `local_only`, `mask`, `allow`",
     "app": "an app of the key table; `default` without one",
+    "commit": "`kept`, `would_escalate` (its whole scores below the threshold), `broken`",
     "degraded": "`true`: policy allowed a better answer than the one that was given",
     "destination": "the id of a destination of the policy",
     "door": "a route of the proxy; `other` for any path that is none",
@@ -124,6 +125,12 @@ CATALOG: Final = (
         Counter,
         "Local answers that flowed while they were written, by what came of them.",
         ("outcome",),
+    ),
+    Metric(
+        "early_commits",
+        Counter,
+        "Drafts that were told early, by what their whole came to.",
+        ("commit",),
     ),
     Metric("tokens", Counter, "Tokens, as the tier counted them.", ("tier", "kind")),
     Metric(
@@ -278,6 +285,10 @@ class Metrics:
             prompt if isinstance(prompt, int) else 0,
             completion if isinstance(completion, int) else 0,
         )
+
+    def committed(self, came_to: str) -> None:
+        """Count a draft that was told early, by what its whole came to."""
+        self._count("early_commits", commit=came_to)
 
     def attempted(self, destination: str, record: OutcomeRecord) -> None:
         """Count an attempt that has its outcome."""

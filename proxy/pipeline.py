@@ -48,6 +48,7 @@ from proxy.routes.registry import ROUTES
 from proxy.routes.route import Escalation
 from proxy.routing.catalog import range_of
 from proxy.routing.chain import Chain, Rung
+from proxy.routing.committing import EarlyCommit
 from proxy.routing.doom import EarlyExit
 from proxy.routing.drift import DriftWatch
 from proxy.routing.estimator import ConfidenceEstimator
@@ -97,6 +98,7 @@ class Parts:
     chain: Chain | None = None  # the cloud models that are asked in turn
     climb_s: float = math.inf  # from when on a request came no further one is asked
     flowing: FlowingBackend | None = None  # tells answers while they are made
+    committing: EarlyCommit | None = None  # tells drafts early that are sure enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,8 @@ class Pipeline:
             begun.close()
             raise
         pinning = self._pinning(flow, route)
-        response = Response(flow.decision.decision_id, 200, {}, route, pinned=pinning is not None)
+        response = Response(flow.decision.decision_id, 200, {}, route, flow.confidence)
+        response = replace(response, pinned=pinning is not None)
         live = HomeStream(begun, pinning, partial(tell, self._parts.metrics, flow, response))
         return replace(response, live=live)
 
@@ -317,33 +320,39 @@ class Pipeline:
         started = time.perf_counter()
         left = await self._left(flow) if self._may_escalate(flow) else None
         try:
-            flowing = self._parts.flowing if self._flows_home(flow) else None
-            if flowing is not None:
-                draft = await flowing.begin(flow.request)
-            else:
-                draft = await self._generate(flow.request, None if whole else left)
+            made = await self._generate(flow, None if whole else left)
         except LocalBackendError as error:
             return replace(flow, draft=None, local_fault=error).lap("draft", started)
-        if isinstance(draft, LocalStream):
-            return replace(flow, begun=draft).lap("draft", started)
-        self._parts.metrics.drafted(draft)
-        may_ask = flow.request.route == CHAT.name and self._may_escalate(flow)
-        confidence = await self._parts.estimator.estimate(flow.request, draft, may_ask=may_ask)
+        if isinstance(made, LocalStream):
+            flow, seen = replace(flow, begun=made), made.beginning
+        else:
+            flow, seen = replace(flow, draft=made), made
+            self._parts.metrics.drafted(made)
+        if seen is None:
+            return flow.lap("draft", started)
+        may_ask = flow.request.route == CHAT.name and self._may_escalate(flow) and seen is made
+        confidence = await self._parts.estimator.estimate(flow.request, seen, may_ask=may_ask)
         if self._parts.drift is not None and may_ask and not whole:
             self._parts.drift.saw(confidence)
         if left is not None:
             confidence = thrifty(confidence, range_of(confidence.estimator), left)
-        confidence = replace(confidence, is_cut=draft.is_cut)
-        return replace(flow, draft=draft, confidence=confidence).lap("draft", started)
+        confidence = replace(confidence, is_cut=seen.is_cut)
+        return replace(flow, confidence=confidence).lap("draft", started)
 
-    async def _generate(self, request: Request, left: float | None) -> Draft:
-        """A draft; given up early where it can escalate (``left`` of a budget) and must."""
-        early = self._parts.early
-        if early is not None and left and not self._parts.modes.shadow:
-            doomed = early.doom(request.body, left)
-            if doomed is not None:
-                return await early.local.generate_until(request, doomed)
-        return await self._parts.local.generate(request)
+    async def _generate(self, flow: Flow, left: float | None) -> Draft | LocalStream:
+        """A draft, given up early where ``left`` of a budget lets it escalate; or one to flow."""
+        parts, request = self._parts, flow.request
+        if parts.flowing is not None and self._flows_home(flow):
+            return await parts.flowing.begin(request)
+        early, committing = parts.early, parts.committing
+        if not left or parts.modes.shadow:
+            return await parts.local.generate(request)
+        doomed = early.doom(request.body, left) if early is not None else None
+        if committing is not None and request.live:
+            return await committing.local.begin(request, committing.watch(doomed))
+        if early is not None and doomed is not None:
+            return await early.local.generate_until(request, doomed)
+        return await parts.local.generate(request)
 
     def _may_escalate(self, flow: Flow) -> bool:
         """Whether the route depends on the confidence at all."""

@@ -126,6 +126,9 @@ class Settings(BaseSettings):
     early_exit: bool = False
     """Give a draft up once no end of it can reach the threshold; changes no route."""
 
+    early_commit: bool = False
+    """Tell a draft while it is written once its beginning is sure; see `calibrate --commit`."""
+
     routing_mode: Literal["cascade", "shadow"] = "cascade"
     """`shadow`: decide, never escalate, and record what would have been (`would_escalate`)."""
     cloud_first_apps: Annotated[tuple[str, ...], NoDecode] = ()

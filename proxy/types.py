@@ -4,8 +4,7 @@ Every type is frozen. A field that may hold a user's words is ``field(repr=False
 repr is always safe to log. Nothing here does I/O.
 
 Read in order: `Request` -> `Inspection` -> `Decision` -> `Draft` -> `Confidence` -> `Route` ->
-`Outcome` -> `Response`. (The `Permit` between route and outcome belongs to the ledger:
-`audit.permit`.)
+`Outcome` -> `Response`. (The `Permit` before the outcome is the ledger's: `audit.permit`.)
 """
 
 from __future__ import annotations
@@ -399,6 +398,7 @@ class RouteReason(enum.StrEnum):
     PINNED = "pinned"
     UNMASKABLE = "unmaskable"
     CONFIDENT = "confident"
+    COMMITTED_EARLY = "committed_early"
     LOW_CONFIDENCE = "low_confidence"
     CLOUD_FIRST = "cloud_first"
     PREROUTED = "prerouted"

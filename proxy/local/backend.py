@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy.local.live import LocalStream
+from proxy.local.live import LocalStream, Watch
 from proxy.types import Draft, Request
 
 
@@ -40,9 +40,10 @@ class WatchedBackend(LocalBackend, Protocol):
 class FlowingBackend(Protocol):
     """A local tier whose answers can be told while they are written."""
 
-    async def begin(self, request: Request) -> Draft | LocalStream:
+    async def begin(self, request: Request, watch: Watch | None = None) -> Draft | LocalStream:
         """Answer ``request``; the answer flows once it says something, and is to be closed.
 
+        With a ``watch`` it flows only if that commits to it, and is a draft like any other if not.
         Where the endpoint gives no stream that can be read, this is `LocalBackend.generate`.
         Raises as that does.
         """

@@ -12,12 +12,12 @@ import httpx2
 
 from proxy.canonical import canonical_bytes, parse_object
 from proxy.errors import LocalBackendError, RequestError
-from proxy.local.live import MAX_ANSWER_BYTES, Asking, LocalStream, NotStreamed
+from proxy.local.live import MAX_ANSWER_BYTES, Asking, LocalStream, NotStreamed, Watch
 from proxy.local.probe import UNPROBED, Abilities, Given, Reply, probe_abilities
 from proxy.local.stream import NotReadable, Reader
 from proxy.routes.chat import CHAT
 from proxy.routes.form import written
-from proxy.routes.logprobs import NUM_TOP, read_logprobs
+from proxy.routes.logprobs import NUM_TOP
 from proxy.routes.registry import ROUTES
 from proxy.routes.route import AtHome, Raw
 from proxy.settings import Settings
@@ -88,41 +88,38 @@ class OpenAIHTTPBackend:
         if not self._can_watch(request):
             return await self.generate(request)
         started = time.perf_counter()
-        asked = self._body(ROUTES[request.route].at_home.ask(request.body))
-        told = await self._watch(
-            {**asked, "stream": True, "stream_options": {"include_usage": True}}, doomed
-        )
+        asked = self._streamed(ROUTES[request.route].at_home.ask(request.body))
+        told = await self._watch(asked, doomed)
         if isinstance(told, LocalBackendError):
             raise told
         if told is None:
             return await self.generate(request)
-        if isinstance(told, list):
-            return _given_up(told, self.model, started)
+        if isinstance(told, Draft):
+            return _given_up(told, started)
         return self._draft(told, request, started)
 
-    async def begin(self, request: Request) -> Draft | LocalStream:
+    async def begin(self, request: Request, watch: Watch | None = None) -> Draft | LocalStream:
         """Answer ``request`` while the answer is written; see `FlowingBackend`."""
+        if watch is not None and not self._can_watch(request):
+            return await self.generate(request)
         started = time.perf_counter()
         home = ROUTES[request.route].at_home
         headers = {"content-type": _JSON_TYPE, "accept-encoding": "identity"}
-        body = canonical_bytes(self._streamed(home.ask(request.body), request.body))
-        asking = Asking(home.path, body, headers, request)
+        asked = home.ask(request.body)
+        body = self._streamed(asked if watch is not None else _as_wished(asked, request.body))
+        asking = Asking(home.path, canonical_bytes(body), headers, request, watch)
         try:
             told = await LocalStream.begin(self._wire, asking, self._timeout_s)
         except NotStreamed:
-            told = None
+            return await self.generate(request)
         if isinstance(told, LocalStream):
             return told
-        if told is None:
-            return await self.generate(request)
+        if isinstance(told, Draft):
+            return _given_up(told, started)
         return self._draft(told, request, started)
 
-    def _streamed(self, asked: JSONObject, body: JSONObject) -> JSONObject:
-        """What is asked for as a stream, with the log-probabilities that its client wants."""
-        wants = body.get("logprobs") not in (None, False)
-        hidden = () if wants else ("logprobs", "top_logprobs")
-        kept = {name: value for name, value in asked.items() if name not in hidden}
-        return {**self._body(kept), "stream": True, "stream_options": {"include_usage": True}}
+    def _streamed(self, asked: JSONObject) -> JSONObject:
+        return {**self._body(asked), "stream": True, "stream_options": {"include_usage": True}}
 
     def _can_watch(self, request: Request) -> bool:
         """Whether the endpoint is known to tell log-probabilities in streams of such answers."""
@@ -134,8 +131,8 @@ class OpenAIHTTPBackend:
 
     async def _watch(
         self, body: JSONObject, doomed: Callable[[float], bool]
-    ) -> JSONObject | list[JSON] | LocalBackendError | None:
-        """The answer; the tokens so far, where it was given up; None where it cannot be read."""
+    ) -> JSONObject | Draft | LocalBackendError | None:
+        """The answer; its beginning, where it was given up; None where it cannot be read."""
         reader, given_up = Reader(), False
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -157,7 +154,7 @@ class OpenAIHTTPBackend:
                                 return None
                             given_up = given_up or doomed(logprob)
                         if given_up:
-                            return reader.entries
+                            return reader.so_far()
             return reader.whole()
         except NotReadable:
             return None
@@ -199,8 +196,7 @@ class OpenAIHTTPBackend:
             return body
         can = self._abilities
         if not (can.with_tools if body.get("tools") else can.plain).may_ask:
-            without = ("logprobs", "top_logprobs")
-            return {name: value for name, value in body.items() if name not in without}
+            return _as_wished(body, {})
         wished = body.get("top_logprobs")
         num_top = max(NUM_TOP if can.gives_top else 0, wished if isinstance(wished, int) else 0)
         return {**body, "top_logprobs": num_top} if num_top else body
@@ -284,22 +280,18 @@ class OpenAIHTTPBackend:
             return _down()
 
 
-def _given_up(entries: list[JSON], model: str, started: float) -> Draft:
-    """The beginning of a draft, to be scored and never to be shown."""
-    told = read_logprobs({"content": entries})
-    return Draft(
-        text="",
-        tokens=told.tokens,
-        token_logprobs=told.logprobs,
-        finish_reason="cut",
-        model=model,
-        body={},
-        prompt_tokens=0,
-        completion_tokens=len(entries),
-        elapsed_ms=(time.perf_counter() - started) * 1000,
-        top_logprobs=told.top,
-        is_cut=True,
-    )
+def _as_wished(asked: JSONObject, body: JSONObject) -> JSONObject:
+    """``asked`` with the log-probabilities that the client of ``body`` wants, and no others."""
+    if body.get("logprobs") not in (None, False):
+        return asked
+    without = ("logprobs", "top_logprobs")
+    return {name: value for name, value in asked.items() if name not in without}
+
+
+def _given_up(begun: Draft, started: float) -> Draft:
+    """The beginning of a draft that is made no further."""
+    elapsed_ms = (time.perf_counter() - started) * 1000
+    return replace(begun, text="", finish_reason="cut", elapsed_ms=elapsed_ms, is_cut=True)
 
 
 def _down() -> LocalBackendError:

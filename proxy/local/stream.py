@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from proxy.canonical import parse_object
 from proxy.errors import RequestError
-from proxy.routes.logprobs import read_logprob
-from proxy.types import JSON, JSONObject
+from proxy.routes.logprobs import read_logprob, read_logprobs
+from proxy.types import JSON, Draft, JSONObject
 
 
 class NotReadable(Exception):
@@ -38,6 +38,22 @@ class Reader:
             text = line.strip()
             if text.startswith(b"data:") and (event := text[5:].strip()) != b"[DONE]":
                 yield from self._event(event)
+
+    def so_far(self, num_tokens: int | None = None) -> Draft:
+        """A draft to be scored and never to be shown: of its first tokens, or of all so far."""
+        told = read_logprobs({"content": self.entries[:num_tokens]})
+        return Draft(
+            text="".join(self.texts),
+            tokens=told.tokens,
+            token_logprobs=told.logprobs,
+            finish_reason=self.finish_reason or "cut",
+            model=str(self.head.get("model")),
+            body={},
+            prompt_tokens=0,
+            completion_tokens=len(self.entries),
+            elapsed_ms=0.0,
+            top_logprobs=told.top,
+        )
 
     def whole(self) -> JSONObject:
         """The answer as it would have come in one piece.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from proxy.errors import LocalBackendError
-from proxy.local.live import LocalStream
+from proxy.local.live import LocalStream, Watch
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.local.places import places
 from proxy.local.probe import Abilities
@@ -55,11 +55,11 @@ class LocalTier:
             return await self.generate(request)
         return await self._words.generate_until(request, doomed)
 
-    async def begin(self, request: Request) -> Draft | LocalStream:
+    async def begin(self, request: Request, watch: Watch | None = None) -> Draft | LocalStream:
         """Answer ``request`` while the answer is written; see `FlowingBackend`."""
         if request.route in self._others:
             return await self.generate(request)
-        return await self._words.begin(request)
+        return await self._words.begin(request, watch)
 
     async def learn(self) -> Abilities | None:
         """Probe what the endpoint for words gives; see `OpenAIHTTPBackend.learn`."""

@@ -40,7 +40,9 @@ class Calibration:
     accuracy) in [0, 1] on those rows; ``expected_share`` is the share sent at ``threshold``.
     ``spread_bounds`` and ``spread_shares`` tell how the scores spread, for `proxy.routing.drift`.
     ``learned`` is the model of the learned estimator, as plain numbers; ``foresight`` is what the
-    pre-router goes by (`proxy.routing.prerouter.Foresight`), where it was asked for.
+    pre-router goes by (`proxy.routing.prerouter.Foresight`), where it was asked for; likewise
+    ``commitment`` for early commit (`proxy.routing.committing.Commitment`), which is left out of
+    the file where there is none, so that older files are what they were.
     """
 
     KIND: ClassVar[str] = "calibration"
@@ -64,6 +66,7 @@ class Calibration:
     spread_shares: tuple[float, ...]
     learned: Mapping[str, Any] | None = None
     foresight: Mapping[str, Any] | None = None
+    commitment: Mapping[str, Any] | None = None
     ringfence: str = __version__
     format: int = FORMAT
 
@@ -78,7 +81,14 @@ class Calibration:
 
     def canonical(self) -> bytes:
         """The contents as one line of JSON with sorted members."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+        return json.dumps(self.contents(), sort_keys=True, separators=(",", ":")).encode()
+
+    def contents(self) -> dict[str, Any]:
+        """The members, as JSON has them."""
+        told = asdict(self)
+        if self.commitment is None:
+            del told["commitment"]
+        return told
 
     def age_days(self, now: datetime) -> float:
         """Age at ``now``, in days."""
@@ -86,7 +96,7 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write the artifact, whole or not at all."""
-        text = json.dumps({"id": self.id, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        text = json.dumps({"id": self.id, **self.contents()}, indent=1, sort_keys=True) + "\n"
         beside = path.with_name(path.name + ".new")
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
@@ -179,7 +189,7 @@ def _of(
     form = {field.name: field.default for field in fields(made_as)}
     if not isinstance(raw, dict) or raw.get("format") != form["format"]:
         return None
-    if set(raw) != {*form, "id"}:
+    if {"commitment", *raw} != {*form, "id"}:
         return None
     numbers = ("threshold", "bound", "delta", "expected_share", "expected_accuracy")
     if not all(is_number(raw[name]) for name in numbers):
@@ -194,7 +204,8 @@ def _of(
             return None
         lists: dict[str, Any] = {"curve": curve, "spread_bounds": bounds, "spread_shares": shares}
         lists |= more(raw)
-        return made_as(**{name: raw[name] for name in form.keys() - lists.keys()}, **lists)
+        plain = form.keys() & raw.keys() - lists.keys()
+        return made_as(**{name: raw[name] for name in plain}, **lists)
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -27,6 +27,8 @@ from proxy.routing.catalog import LEARNED, build_estimator, range_of, threshold_
 from proxy.routing.chain import calibration_in_force
 from proxy.routing.collect import Collector
 from proxy.routing.collect import Progress as Kept
+from proxy.routing.committing import commit as commit_to
+from proxy.routing.committing import read_commitment, refuse_if_unscorable
 from proxy.routing.curve import curve
 from proxy.routing.drift import spread_of
 from proxy.routing.evaluation import Arm, Errors, arms, errors
@@ -68,6 +70,15 @@ JudgedBy = Annotated[
     str, typer.Option(help="Model of the local endpoint that grades what is in words.")
 ]
 
+Ahead = Annotated[
+    float | None,
+    typer.Option(min=0.001, max=0.5, help="Learn what to send undrafted, so much of it in vain."),
+]
+Commit = Annotated[
+    float | None,
+    typer.Option(min=0.001, max=0.5, help="Learn when to tell a draft early, so much wrongly."),
+]
+
 app = typer.Typer()
 
 
@@ -83,21 +94,21 @@ def calibrate_command(
     max_cost: MaxCost = 0.0,
     recorded: Recorded = False,
     judge: JudgedBy = "",
-    ahead: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001, max=0.5, help="Learn what to send undrafted, so much of it in vain."
-        ),
-    ] = None,
+    ahead: Ahead = None,
+    commit: Commit = None,
 ) -> None:
     """Pick the threshold that keeps a goal, with a guarantee, and write the artifact.
 
     Asks the local model where the data hold no answer of it, and nobody else; resumes where it
     stopped. With --ahead 0.02, a pre-router is learned too, on a third of the rows: it sends at
     most 2 % of the requests to the cloud that their draft would have kept. It needs the encoder.
+    With --commit 0.02, tested on a third of the rows as well, streams may be told early: at most
+    2 % of the requests are told a draft that would have escalated.
     """
     _require_extra()
     settings = load_settings()
+    if commit is not None:
+        refuse_if_unscorable(settings.estimator)
     wanted = read_goal(goal, requests_per_day=requests_per_day, max_cost_usd=max_cost)
     items = list(read_items(data))
     digest = _digest(data)
@@ -105,7 +116,7 @@ def calibrate_command(
     model = f"{settings.local_model} {weights_digest(settings)}"
     kept = Kept(beside, " ".join(filter(None, (settings.estimator, model, digest, judge))))
     graded = grade_items(settings, items, kept, recorded=recorded, judge=judge)
-    graded, fresh = split(graded) if ahead is not None else (graded, [])
+    graded, fresh = (graded, []) if ahead is None and commit is None else split(graded)
     learned, graded = _learn(settings.estimator, graded)
     table = table_of(graded)
     thresholds = grid(*range_of(settings.estimator))
@@ -117,11 +128,9 @@ def calibrate_command(
     if ahead is not None:
         if learned is not None:
             fresh = _scored(read_model(learned), fresh)
-        features = _encoded(settings, items)
-        promise = Promise(ahead, error_rate)
-        parts = (graded, fresh)
-        foresight = learn(features, parts, threshold, promise, settings.embedding_model)
-        made = replace(made, foresight=foresight.as_json())
+        made = replace(made, foresight=_foreseen(settings, items, made, (graded, fresh), ahead))
+    if commit is not None:
+        made = replace(made, commitment=_committed(made, fresh, commit))
     made.save(out)
     beside.unlink(missing_ok=True)
     _say(made, out)
@@ -343,6 +352,25 @@ def _learn(estimator: str, graded: list[Graded]) -> tuple[dict[str, Any] | None,
     return asdict(model), _scored(model, halves[1])
 
 
+def _foreseen(
+    settings: Settings,
+    items: list[Item],
+    made: Calibration,
+    parts: tuple[list[Graded], list[Graded]],
+    in_vain: float,
+) -> dict[str, Any]:
+    """What to send undrafted; see `proxy.routing.foreseeing.learn`."""
+    promise, features = Promise(in_vain, made.delta), _encoded(settings, items)
+    return learn(features, parts, made.threshold, promise, settings.embedding_model).as_json()
+
+
+def _committed(made: Calibration, fresh: list[Graded], at_most: float) -> dict[str, Any]:
+    """When a draft is committed to, tested on rows that the threshold was not chosen on."""
+    begun = np.array([np.nan if r.begun is None else r.begun for r in fresh], dtype=np.float64)
+    escalates = table_of(fresh).escalates(made.threshold)
+    return commit_to(begun, escalates, made.estimator, at_most, made.delta).as_json()
+
+
 def _scored(model: LearnedModel, graded: list[Graded]) -> list[Graded]:
     return [
         replace(row, score=model.probability(row.features) if row.features else None)
@@ -440,6 +468,13 @@ def _say(made: Calibration, out: Path) -> None:
         console.print(
             f"sent without a draft: {told.ahead:.1%} of {told.num_rows} other rows, at most "
             f"{told.in_vain:.1%} of all in vain; switch it on with RINGFENCE_PRE_ROUTER=true"
+        )
+    if made.commitment is not None:
+        begun = read_commitment(made.commitment)
+        console.print(
+            f"told early: {begun.committed:.1%} of {begun.num_rows} other rows, whose first "
+            f"{begun.after_tokens} tokens score {begun.threshold:g} or more, at most "
+            f"{begun.at_most:.1%} of all wrongly; switch it on with RINGFENCE_EARLY_COMMIT=true"
         )
     console.print(f"{made.id} in {out}; use it with RINGFENCE_CALIBRATION_FILE={out}")
 

@@ -18,6 +18,7 @@ from proxy.ids import new_id
 from proxy.local.backend import LocalBackend
 from proxy.prices import Prices
 from proxy.routes.logprobs import read_logprobs
+from proxy.routing.committing import AFTER_TOKENS, score_of_beginning
 from proxy.routing.estimator import ConfidenceEstimator
 from proxy.routing.features import features_of
 from proxy.routing.grading import is_correct
@@ -72,6 +73,7 @@ class Collector:
             cloud_ms=number_of(cloud, "elapsed_ms"),
             cloud_cost_usd=cost_of(cloud, self.prices),
             features=features_of(request, draft),
+            begun=score_of_beginning(confidence.estimator, draft, AFTER_TOKENS),
         )
 
     async def _right(self, record: Mapping[str, Any] | None, said: str, item: Item) -> bool:

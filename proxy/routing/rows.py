@@ -26,6 +26,7 @@ class Graded:
 
     Costs are in US dollars, None where unknown; times in ms. ``cloud_correct`` is None where no
     cloud answer is known.
+    ``begun`` is the score of the draft's beginning, by which early commit goes.
     ``features`` are those of `proxy.routing.features`, numbers all.
     """
 
@@ -38,6 +39,7 @@ class Graded:
     cloud_ms: float = 0.0
     cloud_cost_usd: float | None = None
     features: Sequence[float | None] | None = None
+    begun: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,16 @@ import pytest
 
 from audit.errors import LedgerUnwritable
 from demo.stand_in_cloud import END, Reply, StandInCloud, chunk, streamed
+from proxy.egress.attempt import CloudTier
+from proxy.errors import LocalBackendError
 from proxy.flowing import LiveAnswer
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.pipeline import Pipeline
+from proxy.routing.committing import Commitment, EarlyCommit
 from proxy.routing.route import Modes
 from proxy.types import JSONObject, Response, RouteReason
 from tests.factories import a_body, a_finding, a_request
+from tests.proxy.local.test_watched import GIVES, token
 from tests.proxy.test_pipeline import (
     NAMED,
     ReadingInspector,
@@ -185,3 +189,121 @@ async def test_a_client_that_leaves_at_any_moment_leaves_one_record_and_no_work(
     await nothing_runs()
     assert home.count("decision") <= 1
     assert home.cloud.bodies == []
+
+
+AFTER = 4
+MADE = Commitment(AFTER, -0.3, 0.02, 500, 0.4)
+SURE_PIECES = [token(f"sure{n} ", -0.1 - n / 100) for n in range(6)]
+UNSURE_PIECES = [token(f"word{n} ", -1.1 - n / 100) for n in range(6)]
+LAST = (chunk({}, "stop"), END)
+
+
+@pytest.fixture
+def committing(home: World, server: StandInCloud) -> World:
+    """A world that commits to drafts which begin surely."""
+    backend = home.parts.flowing
+    assert isinstance(backend, OpenAIHTTPBackend)
+    backend._abilities = GIVES
+    early = EarlyCommit(backend, "mean_logprob", -0.6, MADE, home.parts.metrics)
+    home.parts = replace(home.parts, committing=early)
+    server.reply = lambda _: streamed(*SURE_PIECES, *LAST)
+    return home
+
+
+async def test_a_sure_beginning_is_told_before_the_end_is_written(
+    committing: World, server: StandInCloud, gate: threading.Event
+) -> None:
+    server.reply = lambda _: streamed(*SURE_PIECES[:AFTER], gate, *SURE_PIECES[AFTER:], *LAST)
+    response = await ask(committing)
+    assert response.route.reason is RouteReason.COMMITTED_EARLY
+    assert response.confidence is not None
+    routing = committing.routing()
+    assert (routing["route"], routing["reason"]) == ("local", "committed_early")
+    assert routing["score"] == pytest.approx(-0.115)
+    gate.set()
+    assert (await read(response.live)).startswith("sure0 sure1 sure2 ")
+    told = committing.parts.metrics.exposition()
+    assert b'early_commits_total{commit="kept"} 1.0' in told
+    assert await committing.parts.pins.find(lambda: ["sure0 sure1 sure2 sure3 sure4 sure5"]) is None
+
+
+async def test_what_would_have_escalated_after_all_is_counted(
+    committing: World, server: StandInCloud
+) -> None:
+    server.reply = lambda _: streamed(*SURE_PIECES[:AFTER], *UNSURE_PIECES * 3, *LAST)
+    response = await ask(committing)
+    assert response.route.reason is RouteReason.COMMITTED_EARLY
+    assert await read(response.live)
+    told = committing.parts.metrics.exposition()
+    assert b'early_commits_total{commit="would_escalate"} 1.0' in told
+    assert committing.cloud.bodies == []
+
+
+@pytest.mark.parametrize("why", ["unsure", "doubt", "not live", "shadow", "no budget"])
+async def test_what_is_not_committed_to_goes_as_ever(
+    why: str, committing: World, server: StandInCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = UNSURE_PIECES if why == "unsure" else SURE_PIECES
+    if why == "doubt":
+        pieces = [token("I don't know. ", -0.05), *SURE_PIECES]
+    server.reply = lambda asked: streamed(*pieces, *LAST) if b'"stream"' in asked.body else Reply()
+    if why == "shadow":
+        committing.parts = replace(committing.parts, modes=Modes(shadow=True))
+    if why == "no budget":
+
+        async def nothing_left(_: object, __: str) -> float:
+            return 0.0
+
+        monkeypatch.setattr(CloudTier, "left_share", nothing_left)
+    response = await ask(committing, live=why != "not live")
+    assert response.live is None
+    assert (len(committing.cloud.bodies) == 1) == (why in ("unsure", "doubt"))
+    assert committing.routing()["reason"] != "committed_early"
+
+
+async def test_what_policy_pins_is_never_committed_to_but_flows_as_pinned(
+    committing: World,
+) -> None:
+    committing.inspector.findings = PERSON
+    response = await ask(committing)
+    assert (response.route.reason, response.pinned) == (RouteReason.PINNED, True)
+    assert await read(response.live)
+    assert b"early_commits_total{" not in committing.parts.metrics.exposition()
+
+
+async def test_a_committed_answer_that_saw_masked_values_is_pinned_piece_by_piece(
+    committing: World, masking: World
+) -> None:
+    committing.parts = replace(committing.parts, inspector=ReadingInspector())
+    response = await ask(committing, a_body(NAMED, stream=True))
+    assert (response.route.reason, response.pinned) == (RouteReason.COMMITTED_EARLY, True)
+    told = " ".join((await read(response.live)).split())
+    assert await committing.parts.pins.find(lambda: [told]) is not None
+
+
+@pytest.mark.parametrize("let_through", [True, False])
+async def test_a_commit_that_cannot_be_recorded_follows_the_policy(
+    let_through: bool, committing: World, masking: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committing.change_policy(unrecorded_local=let_through)
+    committing.parts = replace(committing.parts, inspector=ReadingInspector())
+    unwritable(committing, monkeypatch, "decision")
+    asked = a_body(NAMED, stream=True)
+    if let_through:
+        assert await read((await ask(committing, asked)).live)
+    else:
+        with pytest.raises(LedgerUnwritable):
+            await ask(committing, asked)
+        await nothing_runs()
+    assert committing.cloud.bodies == []
+
+
+async def test_a_committed_answer_that_breaks_off_is_no_second_answer(
+    committing: World, server: StandInCloud
+) -> None:
+    server.reply = lambda _: streamed(*SURE_PIECES, cut=True)
+    response = await ask(committing)
+    with pytest.raises(LocalBackendError):
+        await read(response.live)
+    assert committing.cloud.bodies == []
+    assert b'early_commits_total{commit="broken"} 1.0' in committing.parts.metrics.exposition()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.routing.route import Modes, Situation, choose_route
-from proxy.types import Action, Confidence, OnLocalFailure, RouteReason, Target
+from proxy.types import Action, Confidence, OnLocalFailure, Route, RouteReason, Target
 from tests.factories import a_confidence, a_decision, a_destination
 
 SPARED = replace(a_confidence(-0.7, -0.9), full_threshold=-0.6)
@@ -119,6 +119,23 @@ def test_route(
 ) -> None:
     route = choose_route(a_decision(action), situation)
     assert (route.target, route.reason, route.degraded) == expected
+
+
+@pytest.mark.parametrize("confidence", [None, LOW, HIGH, UNKNOWN])
+@pytest.mark.parametrize("shadow", [False, True])
+def test_what_its_client_gets_while_it_is_made_stays_whatever_its_confidence(
+    confidence: Confidence | None, shadow: bool
+) -> None:
+    for action, model, reason in (
+        (Action.LOCAL_ONLY, "ringfence", RouteReason.PINNED),
+        (Action.ALLOW, "local", RouteReason.MODEL_IS_LOCAL),
+        (Action.ALLOW, "ringfence", RouteReason.COMMITTED_EARLY),
+        (Action.MASK, "ringfence", RouteReason.COMMITTED_EARLY),
+    ):
+        situation = replace(a_situation(confidence, model=model, shadow=shadow), flows=True)
+        assert choose_route(a_decision(action), situation) == Route(Target.LOCAL, reason)
+    blocked = choose_route(a_decision(Action.BLOCK), replace(a_situation(confidence), flows=True))
+    assert blocked.target is Target.REFUSE
 
 
 def test_goes_to_the_cloud_without_a_draft_only_where_policy_says_so() -> None:
