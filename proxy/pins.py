@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,11 +21,17 @@ from typing import Final
 
 from proxy.database import PrivateDatabase
 from proxy.errors import ProxyError
+from proxy.inspection.plan import MAX_SEGMENT_CHARS
+from proxy.inspection.views.decode import decode
+from proxy.inspection.views.view import identity
 from proxy.quotes import Growing, kept_run_traces, run_traces, whole_trace
 from proxy.types import Finding, Inspection, Origin, Role, Segment
 
 #: Digests asked for in one statement; SQLite takes 32,766 at most.
 _BATCH: Final = 500
+
+#: A tag of HTML or XML.
+_TAG: Final = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
 
 _SCHEMA: Final = (
     """
@@ -152,10 +159,22 @@ def growing_answer(inspection: Inspection) -> Growing:
 
 
 def carried_traces(inspection: Inspection) -> Iterator[str]:
-    """The traces of a new request that may stem from a pinned exchange: of every text in it."""
+    """The traces of a new request that may stem from a pinned exchange: of every text in it.
+
+    A text that holds an encoding or tags of markup is looked up without them, too.
+    """
     texts = [segment.text for segment in inspection.segments if segment.text is not None]
-    yield from _wholes(texts)
-    yield from run_traces(texts)
+    for these in (texts, [plain for text in texts if (plain := _plain(text)) != text]):
+        yield from _wholes(these)
+        yield from run_traces(these)
+
+
+def _plain(text: str) -> str:
+    """``text`` with its encodings undone and no tags; as it is where it is too long to be read."""
+    if len(text) > MAX_SEGMENT_CHARS:
+        return text
+    stages = decode(identity(text))
+    return _TAG.sub(" ", stages[-1].text if stages else text)
 
 
 def _since_the_secret(inspection: Inspection) -> list[Segment]:

@@ -7,7 +7,9 @@ whatever may leave does: each quotation left before its answer was pinned.
 
 from __future__ import annotations
 
+import base64
 import json
+import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -91,6 +93,9 @@ CARRIED: dict[str, Quote] = {
     "in a tool call": in_tool_call,
     "in a tool result": in_tool_result,
     "under other headers": lambda a: [user(f"## Zusammenfassung\n\n{a}\n\n## Fazit\n")],
+    "in base64": lambda a: [user(base64.b64encode(sentences(a)[0].encode()).decode())],
+    "in a link": lambda a: [user(f"Mend mailto:x?body={urllib.parse.quote(a)} {ASK}")],
+    "as HTML": lambda a: [user(f"<p>{'</i>&nbsp;<i>'.join(a.split())}</p>")],
     "carried on": lambda a: [{"role": "assistant", "content": a + " And then it"}, user("Go on.")],
     "as a list": lambda a: [user("".join(f"- **{one}**\n" for one in sentences(a)))],
     "split over messages": lambda a: [user(half) for half in pieces(a, len(a.split()) // 2)],
