@@ -65,6 +65,7 @@ from proxy.routing.committing import EarlyCommit, commitment_in_force
 from proxy.routing.doom import EarlyExit
 from proxy.routing.drift import DriftWatch, Expected
 from proxy.routing.estimator import ConfidenceEstimator
+from proxy.routing.plan import planner_in_force
 from proxy.routing.prerouter import PreRouter, foresight_in_force
 from proxy.routing.route import Modes
 from proxy.settings import Settings, load_settings
@@ -255,7 +256,7 @@ class Proxy:
         """The calibration in force; a chain of models is one."""
         found = calibration_in_force(self._settings)
         if isinstance(found, Chain):
-            refuse_unreachable(found, self._cloud_models())
+            refuse_unreachable(found.SETTING, found.clouds, self._cloud_models())
             self._chain = found
         return found
 
@@ -263,7 +264,12 @@ class Proxy:
         settings, rooms = self._settings, self._rooms
         limits = BatchLimits(settings.max_body_bytes, settings.max_json_depth)
         pace = Pace(settings.batch_concurrency, settings.request_timeout_s, limits)
-        return BatchRunner(rooms.conversations, rooms.batches, rooms.files, self._keys, pace)
+        planner = planner_in_force(settings, load_prices(settings.prices_file))
+        if planner is not None:
+            models = planner.plan.clouds
+            refuse_unreachable("RINGFENCE_PLAN_FILE", models, self._cloud_models())
+        plans = planner.models if planner is not None else None
+        return BatchRunner(rooms.conversations, rooms.batches, rooms.files, self._keys, pace, plans)
 
     async def _show_state(self, ledger: Ledger, interval_s: float = 1.0) -> None:
         """Set the gauges again and again; each process shows its own, whoever is asked."""
@@ -285,7 +291,7 @@ class Proxy:
         if reload.verdict is Verdict.LOADED and self._keeps_in_vain(reload.record):
             log.error("answers_not_kept", problem=_NO_VAULT)
         if reload.verdict is Verdict.LOADED and self._chain is not None:
-            missing = missing_models(self._chain, self._cloud_models())
+            missing = missing_models(self._chain.clouds, self._cloud_models())
             if missing:
                 log.error("rungs_without_destination", problem=f"no destination has {missing}")
         if self._notices is not None:

@@ -26,6 +26,7 @@ from proxy.routing.calibration import is_old
 from proxy.routing.catalog import threshold_of
 from proxy.routing.chain import Chain, calibration_in_force, missing_models
 from proxy.routing.committing import commitment_in_force
+from proxy.routing.plan import planner_in_force
 from proxy.routing.prerouter import foresight_in_force
 from proxy.routing.signals import SIGNALS
 from proxy.settings import PREFIX, Settings
@@ -56,6 +57,7 @@ async def run_checks(settings: Settings) -> tuple[Remark, ...]:
         _cloud(settings),
         _costs(settings),
         _confidence(settings),
+        *_plan(settings),
     )
 
 
@@ -230,7 +232,9 @@ def _confidence(settings: Settings) -> Remark:
         problem = error.public_message
     if problem:
         return Remark("bad", "confidence", problem)
-    if isinstance(made, Chain) and (missing := missing_models(made, _cloud_models(settings))):
+    if isinstance(made, Chain) and (
+        missing := missing_models(made.clouds, _cloud_models(settings))
+    ):
         return Remark("bad", "confidence", f"no destination of the policy has {missing}")
     says = f"{settings.estimator} below {threshold:g} escalates; "
     if made is None:
@@ -245,6 +249,23 @@ def _confidence(settings: Settings) -> Remark:
     if is_old(made):
         return Remark("note", "confidence", f"{says}; old, make it anew")
     return Remark("good", "confidence", says)
+
+
+def _plan(settings: Settings) -> tuple[Remark, ...]:
+    if settings.plan_file is None:
+        return ()
+    problem, planner = "", None
+    try:
+        planner = planner_in_force(settings, load_prices(settings.prices_file))
+    except ProxyError as error:
+        problem = error.public_message
+    if planner is None:
+        return (Remark("bad", "batches", problem),)
+    plan = planner.plan
+    if missing := missing_models(plan.clouds, _cloud_models(settings)):
+        return (Remark("bad", "batches", f"no destination of the policy has {missing}"),)
+    says = f"planned for ${planner.budget_usd:g} each over {', '.join(plan.clouds)}, {plan.id}"
+    return (Remark("good", "batches", says),)
 
 
 def _cloud_models(settings: Settings) -> set[str]:

@@ -38,7 +38,7 @@ from proxy.local.live import LocalStream
 from proxy.metrics import Metrics
 from proxy.pinning import Pinning, pinning_of
 from proxy.pins import PinStore, PinStoreError, carried_traces
-from proxy.policy.decide import Context, decide
+from proxy.policy.decide import Context, Ruling
 from proxy.policy.model import Policy
 from proxy.policy.shadow import Shadow, shadow_of
 from proxy.policy.staging import Staged
@@ -52,6 +52,7 @@ from proxy.routing.committing import EarlyCommit
 from proxy.routing.doom import EarlyExit
 from proxy.routing.drift import DriftWatch
 from proxy.routing.estimator import ConfidenceEstimator
+from proxy.routing.features import held_of
 from proxy.routing.prerouter import PreRouter
 from proxy.routing.route import Modes, Situation, choose_route
 from proxy.routing.thrift import AMPLE, thrifty
@@ -102,20 +103,6 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
-    """What a decision was made from beside the inspection, to make the same one again."""
-
-    policy: Policy
-    context: Context
-
-    def decide(self, inspection: Inspection, decision_id: str, origin: str | None) -> Decision:
-        """The decision for ``inspection``; ``origin`` is the pinned exchange it stems from."""
-        return decide(
-            self.policy, self.context, inspection, decision_id=decision_id, derived_from=origin
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Flow:
     """What is known of a request so far; each step makes a new one."""
 
@@ -146,6 +133,11 @@ class Flow:
     def is_answered(self) -> bool:
         """Whether the local tier answered, or began to."""
         return self.draft is not None or self.begun is not None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its batch has no plan for it yet, or one that policy does not let it follow."""
+        return self.request.plan is not None and not self.rungs
 
     def lap(self, stage: str, started: float) -> Flow:
         """This flow with the time of a stage noted, in ms."""
@@ -190,6 +182,8 @@ class Pipeline:
         response = await self._respond(flow, route)  # 5
         if await self._pin(flow, response):  # 6
             response = replace(response, pinned=True)
+        if flow.is_held:
+            response = replace(response, held=held_of(flow.request, flow.decision, flow.draft))
         tell(self._parts.metrics, flow, response)
         return response
 
@@ -287,6 +281,8 @@ class Pipeline:
 
     async def _look_ahead(self, flow: Flow) -> Flow:
         """``flow`` with the reason to go to the cloud before a draft, if there is one."""
+        if flow.rungs and flow.request.plan is not None and self._cloud_ready(flow):
+            return replace(flow, ahead=RouteReason.PLANNED)
         skips = self._parts.modes.skips_draft(flow.request.caller.app)
         prerouter = None if self._parts.modes.shadow else self._parts.prerouter
         if not self._may_escalate(flow) or not (skips or prerouter):
@@ -357,7 +353,8 @@ class Pipeline:
     def _may_escalate(self, flow: Flow) -> bool:
         """Whether the route depends on the confidence at all."""
         wants_local = flow.request.model == self._parts.local_model
-        return flow.decision.may_leave and self._cloud_ready(flow) and not wants_local
+        may_leave = flow.decision.may_leave and not flow.is_held
+        return may_leave and self._cloud_ready(flow) and not wants_local
 
     def _flows_home(self, flow: Flow) -> bool:
         """Whether its client may have the local answer while it is made, whatever it comes to."""
@@ -384,6 +381,7 @@ class Pipeline:
             unaffordable=flow.unaffordable,
             ahead=None if flow.is_drafted else flow.ahead,
             shadow=self._parts.modes.shadow,
+            held=flow.is_held,
         )
         return choose_route(flow.decision, situation)
 

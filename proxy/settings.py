@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     """How long the messages of a pinned exchange pin the requests that quote them."""
     stored_ttl_s: float = Field(default=86_400.0, gt=0)
     """How long stored responses, files and batches are kept, encrypted."""
+    plan_file: Path | None = None
+    """Plan of which lines of a batch are worth a cloud model; `ringfence evaluate --plan-out`."""
+    batch_budget_usd: float | None = Field(default=None, gt=0)
+    """US dollars that the plan of a batch may come to; needs `plan_file`."""
     batch_concurrency: int = Field(default=2, ge=1, le=64)
     """Lines of batches that are asked at once, beside live requests."""
     max_cloud_requests_per_minute: int = Field(default=600, ge=1)
@@ -214,6 +218,10 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(
             "RINGFENCE_BUDGETS_FILE is set and RINGFENCE_PRICES_FILE is not: "
             "name what the tokens cost"
+        )
+    if settings.batch_budget_usd is not None and settings.plan_file is None:
+        raise SettingsError(
+            "RINGFENCE_BATCH_BUDGET_USD is set and RINGFENCE_PLAN_FILE is not: name the plan"
         )
     if settings.policy_second_person and settings.policy_trust_dir is None:
         raise SettingsError(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from proxy.flowing import LiveAnswer
+    from proxy.holding import Held
 
 # Read-only JSON, as the strict reader made it.
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
@@ -143,7 +144,8 @@ class Request:
     """One request of a client, parsed strictly and once.
 
     ``derived_from`` is the decision id of the pinned exchange that a stored conversation goes on
-    from, if it does. ``route`` is the API route group, as in ``chat.completions``.
+    from, if it does. ``route`` is the API route group (``chat.completions``). ``plan`` is what a
+    plan of its batch says: `proxy.holding.HOLD`, or the cloud model to ask if policy lets it go.
     """
 
     request_id: str
@@ -155,6 +157,7 @@ class Request:
     received_at: datetime
     derived_from: str | None = None
     live: bool = False  # its client may be told the answer while it is made
+    plan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +184,7 @@ class Finding:
     """One detected span. It never holds the matched text.
 
     ``start`` and ``end`` are half-open code-point offsets into the text of segment ``segment``;
-    ``score`` is in [0, 1]; ``view`` names the reading of the text that showed it (``raw``,
-    ``fold`` …).
+    ``score`` is in [0, 1]; ``view`` names the reading of the text that showed it.
     """
 
     entity: str
@@ -351,8 +353,8 @@ class Confidence:
     ``score`` is None when it is unknown, which is not low: an unknown draft stays local.
     ``doubts`` are coded signs that escalate whatever the score (``hedge:i don't know``,
     ``special_token:<unk>``); their words come from our own lists, never from the draft.
-    ``is_cut``: the draft was given up, and the score is that of its beginning.
-    ``full_threshold`` is what ``threshold`` was before a budget that runs low lowered it.
+    ``is_cut``: the score is that of the beginning of a draft that was given up. ``full_threshold``
+    is what ``threshold`` was before a budget that runs low lowered it.
     """
 
     score: float | None
@@ -374,14 +376,6 @@ class Confidence:
         """Whether the draft should be escalated, if policy lets it."""
         return self.score is not None and (self.score < self.threshold or bool(self.doubts))
 
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Readable reasons, free of user text."""
-        if self.score is None:
-            return (f"{self.estimator} unknown",)
-        sign = "<" if self.score < self.threshold else ">="
-        return (f"{self.estimator} {self.score:.3f} {sign} {self.threshold:.3f}", *self.doubts)
-
 
 class Target(enum.StrEnum):
     """Where the answer comes from."""
@@ -402,6 +396,8 @@ class RouteReason(enum.StrEnum):
     LOW_CONFIDENCE = "low_confidence"
     CLOUD_FIRST = "cloud_first"
     PREROUTED = "prerouted"
+    HELD = "held"
+    PLANNED = "planned"
     WOULD_ESCALATE = "would_escalate"
     CONFIDENCE_UNKNOWN = "confidence_unknown"
     LOCAL_FAILED = "local_failed"
@@ -498,3 +494,4 @@ class Response:
     confidence: Confidence | None = None
     pinned: bool = False
     live: LiveAnswer | None = field(default=None, repr=False)  # in place of body; to be closed
+    held: Held | None = None  # what the plan of its batch may go by

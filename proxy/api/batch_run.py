@@ -11,21 +11,25 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from proxy.api.batch import MAX_OUTPUT_BYTES, Batch, Counts, LineError, Status, Usage
 from proxy.api.batch_lines import Limits, Lines, interrupted, not_answered, tokens_of, told
 from proxy.api.files import Files
 from proxy.canonical import canonical_bytes
+from proxy.holding import Held
 from proxy.ids import new_id
-from proxy.objects import ObjectStore
+from proxy.objects import ObjectStore, ObjectStoreError
 
 #: Why the lines that are left are not asked, by the state of their batch.
 _LEFT: Final = {
     Status.CANCELLED: ("batch_cancelled", "The batch was cancelled before this line was asked."),
     Status.EXPIRED: ("batch_expired", "The time of the batch was up before this line was asked."),
 }
+#: Under which name the plan of a batch is kept.
+_PLAN: Final = "plan"
+
 _TOO_MUCH: Final = "The answers of this batch take too much room; this one was not kept."
 
 
@@ -37,6 +41,9 @@ class Run:
     lines: Lines
     store: ObjectStore
     left: deque[int] = field(default_factory=deque)
+    held: dict[int, tuple[Held, int]] = field(default_factory=dict)  # and the answer's bytes
+    plan: dict[int, str] | None = None  # the lines that are asked again, and of which model
+    again: deque[int] = field(default_factory=deque)
     num_running: int = 0
     num_bytes: int = 0  # of all results so far
     ends_as: Status = Status.COMPLETED
@@ -55,8 +62,15 @@ class Run:
                 run.left.append(index)
             elif "result" in kept:
                 run._count(kept["result"])
+            elif "held" in kept:
+                run._hold(index, _held_of(kept["held"]), kept["answer"])
+            elif "answer" in kept:  # the process ended while it was asked again
+                await run.finish(index, kept["answer"])
             else:
                 await run.finish(index, interrupted(kept["custom_id"], kept["request_id"]))
+        plan = await store.get(run._plan_kind, batch.owner, _PLAN)
+        if plan is not None:
+            await run._follow({int(index): model for index, model in json.loads(plan).items()})
         return run
 
     @classmethod
@@ -73,16 +87,66 @@ class Run:
     @property
     def has_work(self) -> bool:
         """Whether a line is to be begun."""
-        return bool(self.left) and self.may_begin
+        return bool(self.left or self.again) and self.may_begin
 
     @property
     def is_over(self) -> bool:
         """Whether nothing is left but to put the results together."""
-        return self.num_running == 0 and not self.has_work and not self.is_broken
+        waits = self.has_work or self.held
+        return self.num_running == 0 and not waits and not self.is_broken
+
+    @property
+    def wants_plan(self) -> bool:
+        """Whether every line has its answer from home, or none gets one any more."""
+        is_quiet = self.num_running == 0 and not self.is_broken
+        return bool(self.held) and is_quiet and not self.has_work
+
+    def next(self) -> tuple[int, str | None]:
+        """The line to ask, and the model that the plan says; None: it has none yet."""
+        if self.left:
+            return self.left.popleft(), None
+        index = self.again.popleft()
+        return index, (self.plan or {})[index]
 
     async def begin(self, index: int, custom_id: str, request_id: str) -> None:
         """Mark a line as under way; durable on return."""
         await self._keep(index, {"custom_id": custom_id, "request_id": request_id})
+
+    async def begin_again(self, index: int, custom_id: str, request_id: str) -> None:
+        """Mark a line that has an answer from home as under way to a cloud; durable on return."""
+        answer = await self.answer_from_home(index)
+        mark = {"custom_id": custom_id, "request_id": request_id, "answer": answer}
+        await self._keep(index, mark)
+
+    async def hold(self, index: int, result: dict[str, Any], held: Held) -> None:
+        """Keep the answer from home until there is a plan, if there is room for it."""
+        if self.num_bytes + len(canonical_bytes(result)) > MAX_OUTPUT_BYTES:
+            await self.finish(index, result)
+            return
+        await self._keep(index, {"held": asdict(held), "answer": result})
+        self._hold(index, held, result)
+
+    async def answer_from_home(self, index: int) -> dict[str, Any]:
+        """What `hold` kept."""
+        kept = await self.store.get(self.batch.lines_kind, self.batch.owner, _id(index))
+        if kept is None:
+            raise ObjectStoreError("a held answer is gone")
+        return dict(json.loads(kept)["answer"])
+
+    async def settle(self, plan: dict[int, str]) -> None:
+        """Follow ``plan``: durable before anything of it is done, so that no end makes another."""
+        if self.plan is None:
+            data, ttl_s = json.dumps(plan).encode(), self.batch.line_ttl_s()
+            place = (self._plan_kind, self.batch.owner, _PLAN)
+            await self.store.put(*place, data, ttl_s=ttl_s, quota=None)
+        await self._follow(plan)
+
+    async def _follow(self, plan: dict[int, str]) -> None:
+        """Let the answers stand that no model shall better; the other lines are asked again."""
+        self.plan = plan
+        self.again = deque(index for index in self.held if index in plan)
+        for index in [index for index in self.held if index not in plan]:
+            await self.finish(index, await self.answer_from_home(index))
 
     async def give_back(self, index: int) -> None:
         """Take the mark from a line that surely was not sent."""
@@ -90,10 +154,12 @@ class Run:
 
     async def finish(self, index: int, result: dict[str, Any]) -> None:
         """Keep what came of a line."""
-        size = len(canonical_bytes(result))
-        if self.num_bytes + size > MAX_OUTPUT_BYTES:
+        grows = len(canonical_bytes(result)) - self.held.get(index, (None, 0))[1]
+        if grows > 0 and self.num_bytes + grows > MAX_OUTPUT_BYTES:
             result = not_answered(result["custom_id"], "output_too_large", _TOO_MUCH)
         await self._keep(index, {"result": result})
+        _, num_bytes = self.held.pop(index, (None, 0))
+        self.num_bytes -= num_bytes
         self._count(result)
 
     async def put_together(self, files: Files) -> None:
@@ -120,6 +186,7 @@ class Run:
     async def clear(self) -> None:
         """Forget the lines: their results stand in the files."""
         await self.store.clear(self.batch.lines_kind, self.batch.owner)
+        await self.store.clear(self._plan_kind, self.batch.owner)
 
     def finalizing(self) -> Batch:
         """The batch with the ids of its files."""
@@ -156,6 +223,15 @@ class Run:
             batch.lines_kind, batch.owner, _id(index), data, ttl_s=ttl_s, quota=None
         )
 
+    @property
+    def _plan_kind(self) -> str:
+        return f"{self.batch.lines_kind}.plan"
+
+    def _hold(self, index: int, held: Held, result: dict[str, Any]) -> None:
+        size = len(canonical_bytes(result))
+        self.held[index] = (held, size)
+        self.num_bytes += size
+
     def _count(self, result: dict[str, Any]) -> None:
         self.num_bytes += len(canonical_bytes(result))
         counts, usage = self.batch.counts, self.batch.usage
@@ -172,6 +248,16 @@ class Run:
 def _is_fine(result: dict[str, Any]) -> bool:
     response = result["response"]
     return response is not None and response["status_code"] == 200
+
+
+def _held_of(raw: dict[str, Any]) -> Held:
+    features = raw["features"]
+    return Held(
+        is_answered=raw["is_answered"],
+        features=None if features is None else tuple(features),
+        prompt_tokens=raw["prompt_tokens"],
+        reach=tuple((model, where) for model, where in raw["reach"]),
+    )
 
 
 def _id(index: int) -> str:

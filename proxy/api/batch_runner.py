@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +27,12 @@ from proxy.api.batch_run import Run
 from proxy.api.files import Files
 from proxy.api.reply import fault_body
 from proxy.api.wire import parse_request
-from proxy.errors import NOTHING_LEFT, RequestError
+from proxy.errors import NOTHING_LEFT, ProxyError, RequestError
+from proxy.holding import HOLD, Held
 from proxy.ids import new_id
 from proxy.objects import ObjectStore
-from proxy.types import JSONObject, Request
+from proxy.routes.chat import CHAT
+from proxy.types import AUTO_MODEL, JSONObject, Request
 
 log = structlog.get_logger()
 
@@ -41,6 +44,10 @@ LOOK_S: Final = 0.5
 GRACE_S: Final = 10.0
 #: Waits before a line is asked again that surely did not leave.
 RETRY_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+#: For each line the cloud model to ask; None: its answer from home stands. Takes long.
+Plans = Callable[[Sequence[Held]], list[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +65,18 @@ class BatchRunner:
     """Runs what `Batches` keeps."""
 
     def __init__(
-        self, answerer: Answerer, batches: Batches, files: Files, keys: KeyTable, pace: Pace
+        self,
+        answerer: Answerer,
+        batches: Batches,
+        files: Files,
+        keys: KeyTable,
+        pace: Pace,
+        plans: Plans | None = None,
     ) -> None:
+        """``plans`` says of all lines of a batch, once they are answered at home, which are worth
+        a cloud model; None: each line goes its way at once.
+        """
+        self._plans = plans
         self._answerer = answerer
         self._batches = batches
         self._files = files
@@ -149,6 +166,8 @@ class BatchRunner:
 
     async def _tend(self, owner: str, run: Run) -> None:
         await self._check(run)
+        if run.wants_plan:
+            await self._plan(run)
         if run.is_broken and run.num_running == 0:
             del self._runs[owner]
         elif run.is_over:
@@ -176,10 +195,13 @@ class BatchRunner:
                 self._there_is_work.clear()
                 continue
             run = self._runs[owner] = self._runs.pop(owner)
-            index = run.left.popleft()
+            index, model = run.next()
             run.num_running += 1
             try:
-                await self._ask(run, index)
+                if model is None:
+                    await self._ask(run, index)
+                else:
+                    await self._ask_again(run, index, model)
             except Exception as error:  # noqa: BLE001 - the boundary: the batch is taken up anew
                 log.error("batch_line_failed", error=error)
                 run.is_broken = True
@@ -193,12 +215,13 @@ class BatchRunner:
             request_id = new_id("req")
             try:
                 request = self._request(run.batch, line.body, request_id)
+                request = self._held(request)
             except RequestError as error:
                 refused = answered(line.custom_id, *fault_body(error), request_id, None)
                 await run.finish(index, refused)
                 return
             await run.begin(index, line.custom_id, request_id)
-            status, body, decision_id = await self._answer(request)
+            status, body, decision_id, held = await self._answer(request)
             if wait_s is None or not _passes(status, body):
                 break
             await run.give_back(index)
@@ -207,7 +230,43 @@ class BatchRunner:
                 run.left.appendleft(index)
                 return
         result = answered(line.custom_id, status, body, request_id, decision_id)
-        await run.finish(index, result)
+        if held is None:
+            await run.finish(index, result)
+        else:
+            await run.hold(index, result, held)
+
+    def _held(self, request: Request) -> Request:
+        """``request``, which stays at home for now if a plan will say where it is worth to go."""
+        chooses = request.route == CHAT.name and request.model == AUTO_MODEL
+        return replace(request, plan=HOLD) if chooses and self._plans is not None else request
+
+    async def _ask_again(self, run: Run, index: int, model: str) -> None:
+        """Ask ``model`` for a line that has an answer from home; once, and that answer stands
+        where no better one comes.
+        """
+        line, request_id = run.lines[index], new_id("req")
+        home = await run.answer_from_home(index)
+        await run.begin_again(index, line.custom_id, request_id)
+        request = replace(self._request(run.batch, line.body, request_id), plan=model)
+        status, body, decision_id, _ = await self._answer(request)
+        result = answered(line.custom_id, status, body, request_id, decision_id)
+        is_better = status == 200 or home["response"]["status_code"] != 200
+        await run.finish(index, result if is_better else home)
+
+    async def _plan(self, run: Run) -> None:
+        """Settle which held lines of ``run`` are asked again; none of one that ends early."""
+        plan = run.plan or {}
+        if run.plan is None and run.may_begin and self._plans is not None:
+            indexes = list(run.held)
+            held = [run.held[index][0] for index in indexes]
+            try:
+                models = await asyncio.to_thread(self._plans, held)
+            except ProxyError as error:
+                log.error("batch_not_planned", code=error.code, problem=error.public_message)
+                models = [None] * len(held)
+            plan = {i: model for i, model in zip(indexes, models, strict=True) if model}
+        await run.settle(plan if run.may_begin else {})
+        self._there_is_work.set()
 
     def _request(self, batch: Batch, body: JSONObject, request_id: str) -> Request:
         """A line as the request it would be live.
@@ -226,12 +285,13 @@ class BatchRunner:
         now = datetime.now(UTC)
         return parse_request(route, body, caller, request_id=request_id, received_at=now)
 
-    async def _answer(self, request: Request) -> tuple[int, JSONObject, str | None]:
+    async def _answer(self, request: Request) -> tuple[int, JSONObject, str | None, Held | None]:
         started = time.perf_counter()
         told: tuple[int, JSONObject, str | None]
+        held = None
         try:
             response = await answer_in_time(self._answerer, request, self._pace.timeout_s)
-            told = response.http_status, response.body, response.decision_id
+            told, held = (response.http_status, response.body, response.decision_id), response.held
         except Exception as error:  # noqa: BLE001 - the boundary, as `proxy.api.app` has it
             if not isinstance(error, RequestError):
                 log.error("request_failed", request_id=request.request_id, error=error)
@@ -244,7 +304,7 @@ class BatchRunner:
             http_status=told[0],
             elapsed_ms=round((time.perf_counter() - started) * 1000, 1),
         )
-        return told
+        return (*told, held)
 
 
 def _passes(status: int, body: JSONObject) -> bool:

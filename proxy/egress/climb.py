@@ -84,8 +84,15 @@ class Reached:
 
 
 def rungs_of(chain: Chain | None, request: Request, decision: Decision) -> tuple[Rung, ...]:
-    """The rungs for ``request``, within ``decision``; none where its client chose the model."""
+    """The rungs for ``request``, within ``decision``; none where its client chose the model.
+
+    What a plan sends has the one it says, and what it holds has none.
+    """
     call = ROUTES[request.route].abroad
+    if request.plan is not None:
+        planned = next((d for d in decision.destinations if request.plan in d.models), None)
+        goes = decision.may_leave and request.model == AUTO_MODEL
+        return (Rung(0, request.plan, planned),) if planned is not None and goes else ()
     if chain is None or request.model != AUTO_MODEL or call is None or call.scores is None:
         return ()
     return chain.rungs(decision.destinations) if decision.may_leave else ()
@@ -163,7 +170,7 @@ class Climber:
         return await self._cloud.escalate(*about, aim, step.masked, step.look)
 
     def _count(self, rung: Rung, end: str) -> None:
-        if self._chain is not None:
+        if self._chain is not None and rung.number:
             self._metrics.climbed(rung.number, end)
 
 

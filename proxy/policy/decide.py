@@ -342,3 +342,17 @@ def _destinations(
 def _day(context: Context) -> dt.date:
     now = context.now
     return (now.astimezone(dt.UTC) if now.tzinfo else now).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a decision was made from beside the inspection, to make the same one again."""
+
+    policy: Policy
+    context: Context
+
+    def decide(self, inspection: Inspection, decision_id: str, origin: str | None) -> Decision:
+        """The decision for ``inspection``; ``origin`` is the pinned exchange it stems from."""
+        return decide(
+            self.policy, self.context, inspection, decision_id=decision_id, derived_from=origin
+        )

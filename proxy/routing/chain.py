@@ -7,7 +7,7 @@ decision's to say.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -136,19 +136,19 @@ def calibration_in_force(settings: Settings) -> Calibration | None:
     return made
 
 
-def refuse_unreachable(chain: Chain, known: Collection[str]) -> None:
-    """Hold a chain against the models that destinations of the policy have.
+def refuse_unreachable(setting: str, models: Iterable[str], known: Collection[str]) -> None:
+    """Hold the models of an artifact against those that destinations of the policy have.
 
     Raises:
-        SettingsError: none has one of its models.
+        SettingsError: none has one of them; names the ``setting``.
     """
-    if missing := missing_models(chain, known):
-        raise SettingsError(f"RINGFENCE_RUNGS_FILE: no destination of the policy has {missing}")
+    if missing := missing_models(models, known):
+        raise SettingsError(f"{setting}: no destination of the policy has {missing}")
 
 
-def missing_models(chain: Chain, known: Collection[str]) -> str:
-    """The models of ``chain`` that are not among the ``known`` ones, in words; empty: none."""
-    return ", ".join(model for model in chain.clouds if model not in known)
+def missing_models(models: Iterable[str], known: Collection[str]) -> str:
+    """The ``models`` that are not among the ``known`` ones, in words; empty: none."""
+    return ", ".join(model for model in models if model not in known)
 
 
 def within_range(threshold: float, signal: Signal) -> float:

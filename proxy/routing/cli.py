@@ -39,6 +39,7 @@ from proxy.routing.guarantee import grid
 from proxy.routing.judge import Judge
 from proxy.routing.ladder import ladder_of, parts_of
 from proxy.routing.learned import LearnedModel, read_model
+from proxy.routing.plan import plan_of
 from proxy.routing.prerouter import read_foresight
 from proxy.routing.report import error_lines, table_rows, write_report
 from proxy.routing.rows import Graded, Item, Table, read_items, table_of
@@ -162,6 +163,9 @@ def evaluate_command(
     budget: Annotated[
         float | None, typer.Option(help="Dollars for the held-out questions; else a table.")
     ] = None,
+    plan_out: Annotated[
+        Path | None, typer.Option(help="Where to put the plan, for RINGFENCE_PLAN_FILE.")
+    ] = None,
 ) -> None:
     """Compare cloud-only, local-only and the hybrid of the settings, and say what went wrong.
 
@@ -173,15 +177,19 @@ def evaluate_command(
     if rungs:
         if judge:
             raise SettingsError("--judge grades two tiers: with --rungs, record the grades")
-        if budget is not None and not plan:
-            raise SettingsError("--budget needs --plan")
+        if (budget is not None or plan_out is not None) and not plan:
+            raise SettingsError("--budget and --plan-out need --plan")
         wanted = read_goal(goal, requests_per_day=requests_per_day, max_cost_usd=max_cost)
         names = tuple(name.strip() for name in rungs.split(","))
         wish = RungsWish(names, goal, wanted, error_rate, plan, budget)
-        _evaluate_rungs(data, wish, (out, rungs_out), recorded=recorded)
+        _evaluate_rungs(data, wish, (out, rungs_out, plan_out), recorded=recorded)
         return
-    if plan or budget is not None or rungs_out is not None:
-        raise SettingsError("--plan, --budget and --rungs-out need --rungs")
+    if plan or any(one is not None for one in (budget, rungs_out, plan_out)):
+        raise SettingsError("--plan, --budget, --rungs-out and --plan-out need --rungs")
+    _evaluate_two_tiers(data, out, recorded=recorded, judge=judge)
+
+
+def _evaluate_two_tiers(data: Path, out: Path | None, *, recorded: bool, judge: str) -> None:
     settings = load_settings()
     made = calibration_in_force(settings)
     given = made.threshold if made else settings.confidence_threshold
@@ -216,9 +224,9 @@ class RungsWish:
 
 
 def _evaluate_rungs(
-    data: Path, wish: RungsWish, outs: tuple[Path | None, Path | None], *, recorded: bool
+    data: Path, wish: RungsWish, outs: tuple[Path | None, ...], *, recorded: bool
 ) -> None:
-    settings, items, (out, rungs_out) = load_settings(), list(read_items(data)), outs
+    settings, items, (out, rungs_out, plan_out) = load_settings(), list(read_items(data)), outs
     if settings.estimator not in SIGNALS:
         raise SettingsError("--rungs: the estimator must be one that scores any model's answer")
     graded = grade_items(settings, items, Kept(None, ""), recorded=recorded)
@@ -241,6 +249,12 @@ def _evaluate_rungs(
     _show(budget_rows(told), "at the same budget")
     if out is not None:
         console.print(f"{write_plot(out / 'rungs.png', told, each)}", soft_wrap=True)
+    if plan_out is not None:
+        plan = plan_of(settings, parts.known, _digest(data))
+        plan.save(plan_out)
+        console.print(
+            f"{plan.id} in {plan_out}; use it with RINGFENCE_PLAN_FILE={plan_out}", soft_wrap=True
+        )
     if rungs_out is not None:
         kept = [way.thresholds for way in chosen if len(way.thresholds) == len(wish.models)]
         if not kept:

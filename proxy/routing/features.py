@@ -7,14 +7,20 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from proxy.canonical import canonical_bytes
+from proxy.holding import Held
+from proxy.routes.chat import CHAT
 from proxy.routing.doubts import doubts_of
 from proxy.routing.signals import SIGNALS, evidence_of
-from proxy.types import JSON, Draft, Request
+from proxy.types import AUTO_MODEL, JSON, Decision, Draft, Request
 
 _DIGIT: Final = re.compile(r"\d")
 _ASKS: Final = re.compile(r"(?i)\b(?:who|what|when|where|which|how many|how much)\b")
 _REASONS: Final = re.compile(r"(?i)\b(?:why|how|explain|prove|calculate|compute|solve)\b")
 _CODE: Final = re.compile(r"```|\bdef |\bclass |[{};]\s*\n")
+
+#: Where no model counted. Source: OpenAI, "What are tokens": about four characters of English.
+_BYTES_A_TOKEN: Final = 4
 
 QUESTION_FEATURES: Final = (
     "question_words",
@@ -65,6 +71,23 @@ def question_features(request: Request) -> tuple[float, ...]:
         float(bool(_CODE.search(text))),
         float(len(turns)),
     )
+
+
+def held_of(request: Request, decision: Decision, draft: Draft | None) -> Held | None:
+    """What a plan may know of a request that is held; None: no plan can change where it goes.
+
+    Args:
+        request: what was asked.
+        decision: what it may do.
+        draft: the answer from home; None where that failed.
+    """
+    if not decision.may_leave or request.model != AUTO_MODEL or request.route != CHAT.name:
+        return None
+    reach = tuple({m: d.id for d in reversed(decision.destinations) for m in d.models}.items())
+    if draft is None:
+        size = len(canonical_bytes(request.body))
+        return Held(False, None, math.ceil(size / _BYTES_A_TOKEN), reach)
+    return Held(True, features_of(request, draft), draft.prompt_tokens, reach)
 
 
 def _turns(request: Request) -> Sequence[JSON]:

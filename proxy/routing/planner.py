@@ -10,6 +10,7 @@ heuristic, since one goal under one bound is a knapsack with choices.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from proxy.errors import SettingsError
 from proxy.routing.ladder import Climb, Ladder
-from proxy.routing.rows import Floats
+from proxy.routing.learned import LearnedModel
+from proxy.routing.rows import Flags, Floats
 from proxy.routing.training import train
 
 _TIME_LIMIT_S: Final = 120.0
@@ -33,19 +35,36 @@ def predict(seen: Ladder, asked: Ladder) -> Floats:
     Learned from ``seen``: a model of trees for each, calibrated by Platt's method. Where all or
     none of a model's answers in ``seen`` are right, their share.
     """
-    told = _telling(seen.features)
-    names = [str(number) for number in told]
+    names = [str(number) for number in range(seen.features.shape[1])]
+    learned = learn(seen.features, seen.right, names)
     columns = []
-    for model in range(len(seen.names)):
-        right = seen.right[:, model]
-        if min(right.sum(), (~right).sum()) < _MIN_OF_EACH:
-            columns.append(np.full(len(asked), float(right.mean())))
+    for model, found in enumerate(learned):
+        if found is None:
+            columns.append(np.full(len(asked), float(seen.right[:, model].mean())))
             continue
-        learned = train(names, seen.features[:, told], right, "boosting")
-        columns.append(
-            np.array([learned.probability(row) for row in asked.features[:, told].tolist()])
-        )
+        told = asked.features[:, [int(name) for name in found.features]]
+        columns.append(np.array([found.probability(row) for row in told.tolist()]))
     return np.stack(columns, axis=1)
+
+
+def learn(features: Floats, right: Flags, names: Sequence[str]) -> list[LearnedModel | None]:
+    """A model of "the answer is right" for each column of ``right``, over the features that vary.
+
+    Args:
+        features: shape ``(num_rows, num_features)``, NaN: missing.
+        right: shape ``(num_rows, num_models)``.
+        names: of the features.
+
+    Returns:
+        None for a model of whose answers all or none are right, but for a few.
+    """
+    told = _telling(features)
+    found: list[LearnedModel | None] = []
+    for column in right.T:
+        few = min(column.sum(), (~column).sum()) < _MIN_OF_EACH
+        named = [names[place] for place in told]
+        found.append(None if few else train(named, features[:, told], column, "boosting"))
+    return found
 
 
 def expected_usd(seen: Ladder, asked: Ladder) -> Floats:
@@ -57,13 +76,16 @@ def expected_usd(seen: Ladder, asked: Ladder) -> Floats:
     return np.asarray(asked.prompt_usd + rest)
 
 
-def assign(probability: Floats, cost_usd: Floats, budget_usd: float) -> NDArray[np.int64]:
+def assign(
+    probability: Floats, cost_usd: Floats, budget_usd: float, time_limit_s: float = _TIME_LIMIT_S
+) -> NDArray[np.int64]:
     """The model of each question, shape ``(num_rows,)``: most right answers within the budget.
 
     Args:
         probability: of being right, shape ``(num_rows, num_models)``.
         cost_usd: the cost of asking, same shape; the first model is free.
         budget_usd: for all questions together.
+        time_limit_s: for the solver.
 
     Raises:
         SettingsError: the budget is below 0, or the solver found no plan in time.
@@ -86,7 +108,7 @@ def assign(probability: Floats, cost_usd: Floats, budget_usd: float) -> NDArray[
         ],
         integrality=np.ones(rows * models),
         bounds=Bounds(0.0, 1.0),
-        options={"time_limit": _TIME_LIMIT_S, "mip_rel_gap": _GAP},
+        options={"time_limit": time_limit_s, "mip_rel_gap": _GAP},
     )
     if found.x is None:
         raise SettingsError("the solver found no plan in time; plan fewer questions at once")

@@ -38,7 +38,8 @@ class Situation:
     named can stand in for the local one. ``unmaskable``: masking was tried, and did not leave a
     body that policy lets go. ``unaffordable``: why no budget bears it; None: one does, or it was
     not asked. ``ahead``: no draft was tried yet, and why none is wanted first; None: one is.
-    ``shadow``: nothing leaves; the route says what would have.
+    ``shadow``: nothing leaves; the route says what would have. ``held``: nothing leaves before its
+    batch has a plan.
     """
 
     confidence: Confidence | None
@@ -52,6 +53,7 @@ class Situation:
     ahead: RouteReason | None = None
     flows: bool = False
     shadow: bool = False
+    held: bool = False
 
 
 def choose_route(decision: Decision, situation: Situation) -> Route:
@@ -72,6 +74,8 @@ def _by_confidence(decision: Decision, situation: Situation) -> Route:
         return Route(Target.LOCAL, RouteReason.PINNED)
     if situation.model == situation.local_model:
         return Route(Target.LOCAL, RouteReason.MODEL_IS_LOCAL)
+    if situation.held:
+        return Route(Target.LOCAL, RouteReason.HELD)
     if situation.flows:
         return Route(Target.LOCAL, RouteReason.COMMITTED_EARLY)
     if situation.confidence is None or situation.confidence.score is None:
@@ -99,6 +103,7 @@ def _without_draft(decision: Decision, situation: Situation) -> Route:
     may_go = (
         decision.may_leave
         and wanted
+        and not situation.held
         and situation.cloud_ready
         and situation.model != situation.local_model
     )

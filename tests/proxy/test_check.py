@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from proxy.settings import Settings, load_settings
 from tests.harness import ROOT, free_port, write_policy
 from tests.proxy.local.test_openai_http import an_answer
 from tests.proxy.policy.signing import Persons
+from tests.proxy.routing.tables import a_chain
+from tests.proxy.routing.test_plan import a_plan
 
 POLICY = str(ROOT / "policies" / "default.yaml")
 
@@ -222,3 +225,39 @@ async def test_says_which_costs_are_known(tmp_path: Path) -> None:
     assert (said.level, said.says.endswith("nothing may leave: teams.sales")) == ("note", True)
     (tmp_path / "budgets.yaml").write_text("overall: {day_usd: 0}\n")
     assert (await remarks(settings(tmp_path, **env)))["costs"].level == "bad"
+
+
+async def test_shows_the_models_of_a_chain_and_those_that_nobody_has(tmp_path: Path) -> None:
+    env = {"RINGFENCE_LOCAL_MODEL": "local", "RINGFENCE_RUNGS_FILE": str(tmp_path / "rungs.json")}
+    a_chain("gpt-4o-mini", "gpt-4o").save(tmp_path / "rungs.json")
+    said = (await remarks(settings(tmp_path, **env)))["confidence"]
+    assert (said.level, "then gpt-4o-mini (below -0.5), gpt-4o" in said.says) == ("good", True)
+    a_chain("gpt-4o-mini", "gpt-9").save(tmp_path / "rungs.json")
+    said = (await remarks(settings(tmp_path, **env)))["confidence"]
+    assert (said.level, said.says) == ("bad", "no destination of the policy has gpt-9")
+
+
+async def test_shows_the_plan_for_batches_and_what_keeps_it_from_being_one(tmp_path: Path) -> None:
+    assert "batches" not in await remarks(settings(tmp_path))
+    (tmp_path / "prices.yaml").write_text("usd_per_1k_tokens: {}\n")
+    env = {
+        "RINGFENCE_LOCAL_MODEL": "home",
+        "RINGFENCE_PLAN_FILE": str(tmp_path / "plan.json"),
+        "RINGFENCE_PRICES_FILE": str(tmp_path / "prices.yaml"),
+        "RINGFENCE_BATCH_BUDGET_USD": "5",
+    }
+    assert (await remarks(settings(tmp_path, **env)))["batches"].level == "bad"
+    a_plan().save(tmp_path / "plan.json")
+    said = (await remarks(settings(tmp_path, **env)))["batches"]
+    assert (said.level, said.says) == ("bad", "no destination of the policy has cheap, dear")
+    known = tuple(
+        replace(one, name=name)
+        for one, name in zip(a_plan().predictors, ("local", "gpt-4o-mini", "gpt-4o"), strict=True)
+    )
+    replace(a_plan(), predictors=known).save(tmp_path / "plan.json")
+    said = (await remarks(settings(tmp_path, **env)))["batches"]
+    assert said.level == "good"
+    assert said.says.startswith("planned for $5 each over gpt-4o-mini, gpt-4o, plan_")
+    del env["RINGFENCE_BATCH_BUDGET_USD"]
+    said = (await remarks(settings(tmp_path, **env)))["batches"]
+    assert (said.level, "needs RINGFENCE_BATCH_BUDGET_USD" in said.says) == ("bad", True)

@@ -137,9 +137,9 @@ def test_a_chain_is_no_calibration_nor_the_reverse(artifact: Path) -> None:
 
 
 def test_what_no_destination_has_is_named() -> None:
-    refuse_unreachable(MADE, {"cheap", "mid", "dear", "more"})
-    with pytest.raises(SettingsError, match="no destination of the policy has mid, dear"):
-        refuse_unreachable(MADE, {"cheap"})
+    refuse_unreachable("SETTING", MADE.clouds, {"cheap", "mid", "dear", "more"})
+    with pytest.raises(SettingsError, match="SETTING: no destination of the policy has mid, dear"):
+        refuse_unreachable("SETTING", MADE.clouds, {"cheap"})
 
 
 def test_the_rungs_are_those_of_the_destinations_and_the_last_is_held_to_nothing() -> None:

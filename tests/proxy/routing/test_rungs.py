@@ -11,6 +11,7 @@ import pytest
 
 from proxy.routing.chain import load_chain
 from proxy.routing.ladder import Ladder, climb, parts_of
+from proxy.routing.plan import load_plan
 from tests.harness import ringfence
 from tests.proxy.routing.tables import a_ladder
 
@@ -94,6 +95,19 @@ def test_the_chain_that_is_written_is_the_one_that_was_shown(tmp_path: Path) -> 
     assert "canary" not in (tmp_path / "rungs.json").read_text()
 
 
+def test_the_plan_that_is_written_knows_every_model(tmp_path: Path) -> None:
+    write(tmp_path / "qa.jsonl", a_ladder(400))
+    plan = ("--plan", "--budget", "0.5", "--plan-out", str(tmp_path / "plan.json"))
+    code, said = evaluate(tmp_path, "--rungs", "cheap,dear", *plan)
+    assert code == 0, said
+    made = load_plan(tmp_path / "plan.json")
+    assert f"{made.id} in" in said
+    assert [one.name for one in made.predictors] == ["local", "cheap", "dear"]
+    assert made.num_rows == 400 - len(parts_of([f"q{n}" for n in range(400)])[2])
+    assert [one.rest_usd for one in made.predictors] == pytest.approx([0.0, 0.001, 0.01])
+    assert "canary" not in (tmp_path / "plan.json").read_text()
+
+
 def test_a_chain_that_keeps_no_goal_is_not_written(tmp_path: Path) -> None:
     write(tmp_path / "qa.jsonl", a_ladder(300))
     goal = ("--rungs", "cheap,dear", "--goal", "accuracy at least 99.9%")
@@ -109,8 +123,9 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
         (("--plan",), "need --rungs"),
         (("--budget", "1"), "need --rungs"),
         (("--rungs-out", "c.json"), "need --rungs"),
+        (("--rungs", "dear", "--plan-out", "p.json"), "--plan-out need --plan"),
         (("--rungs", "dear", "--plan", "--budget", "-1"), "0 dollars or more"),
-        (("--rungs", "dear", "--budget", "1"), "needs --plan"),
+        (("--rungs", "dear", "--budget", "1"), "need --plan"),
     ):
         code, said = evaluate(tmp_path, *more)
         assert (code, words in " ".join(said.split())) == (1, True), said
