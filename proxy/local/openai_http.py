@@ -49,6 +49,9 @@ class OpenAIHTTPBackend:
             base_url=base_url,
             headers={"authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=httpx2.Timeout(timeout_s, connect=5.0),
+            # The gate bounds the requests. A stream lasts as long as its client takes to read it:
+            # those who do not read must not keep the others from the model.
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
             follow_redirects=False,
             trust_env=False,
         )

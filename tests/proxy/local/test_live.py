@@ -22,6 +22,7 @@ from tests.factories import CLEAN, a_body, a_request
 CANARY = b"canary-4711"
 OPENING = chunk({"role": "assistant", "content": ""})
 WORDS = (chunk({"content": "The"}), chunk({"content": " Volga."}))
+LAST_OF_MANY = (chunk({"content": "word " * 2**18}), chunk({}, "stop"), END)
 WHOLE = (OPENING, *WORDS, chunk({}, "stop"), END)
 
 
@@ -245,6 +246,20 @@ async def test_a_reader_that_stops_holds_the_endpoint_back(server: StandInCloud)
             await asyncio.sleep(0.001)
         assert stream.pipe.num_waiting == MAX_WAITING
         assert not stream.progress.has_ended
+
+
+async def test_readers_that_stop_keep_nobody_else_from_the_endpoint(
+    server: StandInCloud,
+) -> None:
+    server.reply = lambda _: streamed(*WORDS * 2 * MAX_WAITING, *LAST_OF_MANY)
+    async with backend(server, timeout_s=5.0) as local:
+        asked = a_request(a_body(stream=True))
+        unread = [await local.begin(asked) for _ in range(120)]
+        server.reply = lambda _: Reply()
+        assert (await local.generate(asked)).text == ANSWER
+        assert await local.probe()
+        for stream in unread:
+            stream.close()
 
 
 async def test_closing_it_hangs_up_and_no_reader_takes_it_for_whole(
