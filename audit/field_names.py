@@ -129,7 +129,7 @@ INTENT: Final = {
     "transfer.retention": Name("how long the recipient keeps it"),
     "transfer.training": Name("whether the recipient trains on it"),
     "strings_cleared": Name("strings of the body; each was inspected or is a word of the API"),
-    "masked": Name("entity: number of values that were replaced"),
+    "masked": Name("entity: findings that were replaced; all, if the decision counts as many"),
     "body": Name("exactly what is about to be sent"),
     "body.hmac": Name("keyed digest of its bytes", ocsf="http_request.body_hash"),
     "body.bytes": Name("its size", "http.request.body.size", "http_request.body_length"),

@@ -98,7 +98,7 @@ def intent_record(
         destination: one of the decision's.
         model: the destination's model.
         strings_cleared: strings and long numbers of the body.
-        masked: how many values were replaced, by entity.
+        masked: how many findings were replaced, by entity.
         attempt: number of the attempt under this decision, from 1.
     """
     url = urlsplit(destination.base_url)

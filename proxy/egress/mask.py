@@ -28,8 +28,9 @@ from proxy.types import JSON, Inspection, JSONObject, Mask
 class Masked:
     """A body with placeholders and pseudonyms, ready to be inspected again.
 
-    ``counts`` says how many different values were replaced, by entity, sorted; ``inspection`` is
-    that of ``body``, once it was made: without one it cannot leave.
+    ``counts`` says how many findings were replaced, by entity, sorted: all of them, if the decision
+    counts as many. ``inspection`` is that of ``body``, once it was made: without one it cannot
+    leave.
     """
 
     body: JSONObject = field(repr=False)
@@ -80,7 +81,7 @@ def mask(
         return None
     if not isinstance(masked, dict):
         return None
-    counts = Counter(entry.entity for entry in vault)
+    counts = Counter(finding.entity for finding in {each.finding for each in masks})
     return Masked(masked, vault, tuple(sorted(counts.items())))
 
 

@@ -41,7 +41,7 @@ def test_replaces_every_place_of_a_value_by_one_placeholder() -> None:
     text = content(result.body)
     assert shape(text) == "<PERSON> wrote. Is <PERSON> (<EMAIL_ADDRESS>) in?"
     assert len(set(re.findall(TOKEN, text))) == 2
-    assert result.counts == (("EMAIL_ADDRESS", 1), ("PERSON", 1))
+    assert result.counts == (("EMAIL_ADDRESS", 1), ("PERSON", 2))
     assert back(result, text) == content(body)
 
 
@@ -279,6 +279,20 @@ def test_a_placeholder_typed_by_a_user_is_nobodys() -> None:
     sent = content(result.body)
     assert sent.startswith("<PERSON_abc234> <PERSON_")
     assert back(result, sent) == text
+
+
+def test_what_was_not_masked_is_not_made_up_for_by_what_stands_twice() -> None:
+    body = a_body("Jane Doe met Kim Roe. Jane, DOE and Doe's dog left.")
+    inspection = inspect(body, {"Jane Doe": "PERSON", "Kim Roe": "PERSON"})
+    jane, kim = inspection.findings
+    result = mask(body, inspection, [Mask(jane)], "chat.completions")
+    assert result is not None
+    assert "Kim Roe" in content(result.body)
+    assert result.counts == (("PERSON", 1),)  # of the two that the decision counts
+
+    both = mask(body, inspection, [Mask(jane), Mask(kim)], "chat.completions")
+    assert both is not None
+    assert both.counts == (("PERSON", 2),)
 
 
 def test_a_value_that_goes_one_way_never_comes_back() -> None:
