@@ -27,7 +27,7 @@ from proxy.api.batch_run import Run
 from proxy.api.files import Files
 from proxy.api.reply import fault_body
 from proxy.api.wire import parse_request
-from proxy.errors import NOTHING_LEFT, ProxyError, RequestError
+from proxy.errors import NOTHING_LEFT, RequestError
 from proxy.holding import HOLD, Held
 from proxy.ids import new_id
 from proxy.objects import ObjectStore
@@ -261,8 +261,8 @@ class BatchRunner:
             held = [run.held[index][0] for index in indexes]
             try:
                 models = await asyncio.to_thread(self._plans, held)
-            except ProxyError as error:
-                log.error("batch_not_planned", code=error.code, problem=error.public_message)
+            except Exception as error:  # noqa: BLE001 - the boundary: no plan costs an answer
+                log.error("batch_not_planned", error=error)
                 models = [None] * len(held)
             plan = {i: model for i, model in zip(indexes, models, strict=True) if model}
         await run.settle(plan if run.may_begin else {})

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
-from demo.stand_in_cloud import Reply
+from demo.stand_in_cloud import Recorded, Reply, completion
 from proxy.errors import LocalBackendError
 from proxy.holding import HOLD
 from proxy.policy.switch import EgressSwitch
 from proxy.routing.route import Modes
 from proxy.types import OnLocalFailure, RouteReason, Target
 from tests.factories import a_body, a_finding
-from tests.proxy.egress.test_climb import Height, policy_of, said
+from tests.proxy.egress.masking import PEOPLE
+from tests.proxy.egress.test_climb import MASKING, Height, policy_of, said
 from tests.proxy.egress.test_climb import height as height
 from tests.proxy.egress.test_climb import upstream as upstream
-from tests.proxy.test_pipeline import SURE, UNSURE
+from tests.proxy.test_pipeline import NAMED, SURE, UNSURE, ReadingInspector
 from tests.proxy.test_pipeline import world as world
 
 
@@ -99,3 +101,20 @@ async def test_a_fault_of_the_planned_model_is_answered_at_home(height: Height) 
     assert response.body == UNSURE.body
     assert response.route.reason is RouteReason.CLOUD_FAILED
     assert height.asked == ["mid"]
+
+
+async def test_what_leaves_only_masked_is_held_and_sent_masked(height: Height) -> None:
+    policy_of(height, "app", MASKING)
+    height.world.parts = replace(height.world.parts, inspector=ReadingInspector())
+    height.cloud.reply = echo
+    response = await height.ask(a_body(NAMED), plan=HOLD)
+    assert response.held is not None
+    response = await height.ask(a_body(NAMED), plan="mid")
+    assert (response.route.reason, said(response)) == (RouteReason.PLANNED, NAMED)
+    for name in PEOPLE:
+        assert name.encode() not in height.cloud.received
+
+
+def echo(recorded: Recorded) -> Reply:
+    body = json.loads(recorded.body)
+    return Reply(body=completion(body["messages"][-1]["content"], body["model"]))

@@ -16,7 +16,7 @@ from proxy.api import batch_run
 from proxy.api.auth import KeyTable
 from proxy.api.batch import Batch, Status
 from proxy.api.batch_runner import BatchRunner
-from proxy.errors import LocalBackendError, SettingsError
+from proxy.errors import LocalBackendError
 from proxy.holding import HOLD, Held
 from proxy.ids import new_id
 from proxy.objects import ObjectStore
@@ -68,7 +68,7 @@ class Plans:
 
     sends: int = 1
     shown: list[int] = field(default_factory=list)
-    fault: SettingsError | None = None
+    fault: Exception | None = None
 
     def __call__(self, held: Sequence[Held]) -> list[str | None]:
         self.shown.append(len(held))
@@ -186,7 +186,7 @@ async def test_where_no_better_answer_comes_the_one_from_home_stands(scene: Plan
 
 
 async def test_without_a_plan_every_answer_from_home_stands(scene: Planned) -> None:
-    scene.plans.fault = SettingsError("the solver found no plan in time")
+    scene.plans.fault = MemoryError()
     batch = await scene.made_for(*NAMES)
     async with scene.running():
         batch = await scene.end_of(batch)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from proxy.errors import SettingsError
-from proxy.routing.planner import asked_once, assign, expected_usd, predict
+from proxy.routing.planner import asked_once, assign, assign_by_price, expected_usd, predict
 from tests.proxy.routing.tables import a_ladder
 
 
@@ -27,6 +27,33 @@ def test_no_assignment_within_the_budget_is_better() -> None:
         found = assign(probability, cost, budget)
         assert cost[every, found].sum() <= budget + 1e-6
         assert probability[every, found].sum() == pytest.approx(best, rel=2e-4)
+
+
+def test_a_plan_by_a_price_misses_the_best_by_less_than_one_question() -> None:
+    random = np.random.default_rng(1)
+    for rows in (1, 7, 60, 300):
+        for _ in range(5):
+            probability = random.random((rows, 3))
+            probability[random.random(rows) < 0.2, 2] = -1.0  # may not go there
+            cost = np.column_stack([np.zeros(rows), random.random(rows), 3 * random.random(rows)])
+            budget = float(random.uniform(0.0, rows))
+            every = np.arange(rows)
+            best = probability[every, assign(probability, cost, budget)].sum()
+            found = assign_by_price(probability, cost, budget)
+            assert cost[every, found].sum() <= budget + 1e-9
+            assert probability[every, found].sum() > best - 1.0
+            assert (probability[every, found] >= 0).all()
+
+
+def test_of_many_questions_that_are_alike_as_many_go_as_the_budget_bears() -> None:
+    rows = 10_000
+    probability, cost = np.tile([0.2, 0.6, 0.9], (rows, 1)), np.tile([0.0, 1.0, 10.0], (rows, 1))
+    for budget in (0.0, 0.5, 1.0, 77.0, 5_000.5):
+        found = assign(probability, cost, budget)
+        assert (found == 1).sum() == int(budget)
+        assert (found == 2).sum() == 0
+    assert (assign(probability, cost, 1e6) == 2).all()
+    assert (assign(probability, np.zeros((rows, 3)), 0.0) == 2).all()
 
 
 def test_without_money_everything_stays_at_home() -> None:
