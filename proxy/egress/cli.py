@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,8 +31,13 @@ def off_command(
     why: Annotated[str, typer.Option(help="Why; a ticket number, say.")],
     as_json: Json = False,
 ) -> None:
-    """Let nothing leave from now on, over restarts too. Unpinned drafts are answered at home."""
+    """Let nothing leave from now on, over restarts too. Unpinned drafts are answered at home.
+
+    Exit 1: no proxy has run on this data folder, so perhaps it is another one's.
+    """
     _tell(_change(lambda switch: switch.turn_off(by, why)), as_json)
+    if not _is_of_a_proxy(load_settings().data_dir):
+        raise typer.Exit(1)
 
 
 @app.command("on")
@@ -58,9 +64,22 @@ def _change(change: Callable[[EgressSwitch], SwitchState]) -> SwitchState:
 
 
 def _tell(state: SwitchState, as_json: bool) -> None:
+    folder = load_settings().data_dir
+    if not _is_of_a_proxy(folder):
+        typer.echo(
+            f"No proxy has run on {folder.absolute()}. Each looks at the switch of its own data "
+            "folder (RINGFENCE_DATA_DIR).",
+            err=True,
+        )
     if as_json:
         typer.echo(json.dumps(asdict(state)))
         return
     said = "on: what policy lets leave may leave" if state.is_on else "off: nothing leaves"
     told = f" ({state.by}, {state.at}: {state.why})" if state.by else ""
-    Console(highlight=False).print(f"egress is {said}{told}", markup=False, soft_wrap=True)
+    where = f", by {folder.absolute()}"
+    Console(highlight=False).print(f"egress is {said}{told}{where}", markup=False, soft_wrap=True)
+
+
+def _is_of_a_proxy(folder: Path) -> bool:
+    """Whether a proxy has run on the data folder: the first thing that it makes there is keys."""
+    return (folder / "keys").is_dir()

@@ -21,9 +21,10 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
 
 
 def test_off_holds_until_on(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
     folder = tmp_path / "data"
-    assert run(folder, "status")[0] == 0
+    (folder / "keys").mkdir(parents=True)
+    code, said = run(folder, "status")
+    assert (code, said) == (0, f"egress is on: what policy lets leave may leave, by {folder}\n")
     code, said = run(folder, "off", "--by", "sec@example.com", "--why", "INC-7 [bold]")
     assert code == 0
     assert "off: nothing leaves (sec@example.com" in said
@@ -33,6 +34,14 @@ def test_off_holds_until_on(tmp_path: Path) -> None:
     assert (code, json.loads(said)["by"]) == (1, "sec@example.com")
     assert run(folder, "on")[0] == 0
     assert EgressSwitch(folder).is_on()
+
+
+def test_says_where_no_proxy_looks_at_the_switch(tmp_path: Path) -> None:
+    code, said = run(tmp_path / "elsewhere", "off", "--by", "a", "--why", "b")
+    assert code == 1  # nothing was stopped by that
+    assert f"No proxy has run on {tmp_path / 'elsewhere'}" in said
+    assert not EgressSwitch(tmp_path / "elsewhere").is_on()  # for one that starts there
+    assert "No proxy has run" in run(tmp_path / "elsewhere", "status")[1]
 
 
 def test_off_wants_a_name_and_a_reason(tmp_path: Path) -> None:
