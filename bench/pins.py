@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.pins import PinStore
-from proxy.quotes import kept_run_traces, run_traces
+from proxy.quotes import Growing, kept_run_traces, run_traces, whole_trace
 
 #: Prose in English and German that a person may have got as an answer.
 ANSWERS: Final = ("pupa", "presidio_synth", "btc", "uner_en_ewt", "uner_de_pud", "wikigold")
@@ -50,7 +50,20 @@ def main() -> None:
     kept = {run for text in said for run in kept_run_traces([text])}
     pinned = sum(not kept.isdisjoint(run_traces([text])) for text in asked)
     print(f"{len(said)} answers, {len(kept)} runs kept; {pinned} of {len(asked)} requests pinned")
+    told = {trace for text in said for trace in told_in_pieces(text)}
+    pinned = sum(
+        whole_trace(text) in told or not told.isdisjoint(run_traces([text])) for text in asked
+    )
+    print(f"told in pieces: {len(told)} traces kept; {pinned} of {len(asked)} requests pinned")
     asyncio.run(show_times(said))
+
+
+def told_in_pieces(text: str) -> Iterator[str]:
+    """The traces of an answer whose client may stop after every four characters."""
+    growing = Growing((), frozenset())
+    for start in range(0, len(text), 4):
+        growing.say((0, 0), "", text[start : start + 4])
+        yield from growing.fresh()
 
 
 def texts(root: Path, corpus: str) -> Iterator[str]:
