@@ -6,13 +6,16 @@ The record is verified as an auditor would, with several attempts under one deci
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import openai
 import pytest
 
 from audit.month import read_month
@@ -176,6 +179,42 @@ def test_the_ledger_is_sound_and_its_month_counts_requests_and_attempts(
     assert (report.is_sound, report.open_intents) == (True, 0)
     (row,) = read_month(ledger, name).transfers.values()
     assert (row.requests, row.attempts) == (1, 2)
+
+
+def test_a_proxy_that_is_killed_while_it_climbs_leaves_a_sound_record(
+    local_url: str, cloud: StandInCloud, tmp_path: Path
+) -> None:
+    MADE.save(tmp_path / "rungs.json")
+    env = {
+        "RINGFENCE_LOCAL_BASE_URL": local_url,
+        "RINGFENCE_CONFIDENCE_THRESHOLD": "",
+        "RINGFENCE_RUNGS_FILE": str(tmp_path / "rungs.json"),
+    }
+    there, gate = threading.Event(), threading.Event()
+
+    def waits(recorded: Recorded) -> Reply:
+        if json.loads(recorded.body)["model"] == DEAR:
+            there.set()
+            gate.wait(60)
+        return reply(recorded)
+
+    cloud.reply = waits
+    with running_proxy(tmp_path, cloud.base_url, env) as proxy, ThreadPoolExecutor(1) as client:
+        asked = client.submit(proxy.ask, QUESTION)
+        assert there.wait(60)
+        proxy.process.send_signal(signal.SIGKILL)
+        with pytest.raises(openai.APIConnectionError):
+            asked.result()
+    gate.set()
+    cloud.reply = reply
+    with running_proxy(tmp_path, cloud.base_url, env) as proxy:
+        assert proxy.ask(QUESTION).model == DEAR
+        outcomes: list[Any] = proxy.records("egress.outcome")
+    ledger = proxy.data_dir / "ledger"
+    assert verify(ledger).is_sound
+    lost = [one for one in outcomes if one["sent"] == "unknown"]
+    assert [one["attempt"] for one in lost] == [2]
+    assert len(outcomes) == 4
 
 
 def test_a_chain_that_names_what_no_destination_has_does_not_start(
