@@ -61,7 +61,7 @@ class BatchRoutes:
 
     async def _create(self, owner: str, asked: JSONObject) -> JSONObject:
         file_id = str(asked["input_file_id"])
-        file = await self._files.show(owner, file_id)
+        file = await self._files.show(owner, file_id, "input_file_id")
         if file.purpose != "batch":
             raise invalid("input_file_id", "must be of a file with the purpose `batch`")
         now = int(time.time())

@@ -57,7 +57,9 @@ class Conversations:
         if request.route != RESPONSES.name:
             return await self._answerer.answer(request)
         previous = request.body.get("previous_response_id")
-        before = await self.kept(request.caller, str(previous)) if previous is not None else None
+        before = None
+        if previous is not None:
+            before = await self.kept(request.caller, str(previous), "previous_response_id")
         whole = self._joined(request, before)
         response = await self._answerer.answer(whole)
         if response.http_status != 200:
@@ -72,15 +74,15 @@ class Conversations:
             )
         return replace(response, body=told)
 
-    async def kept(self, caller: Caller, id_: str) -> Kept:
-        """The stored response ``id_`` of ``caller``.
+    async def kept(self, caller: Caller, id_: str, param: str = "response_id") -> Kept:
+        """The stored response ``id_`` of ``caller``, which parameter ``param`` names.
 
         Raises:
             RequestError: ``response_not_found`` (404), for another key's as for an unknown one.
         """
         data = await opened(self._store).get(KIND, caller.key_id, id_)
         if data is None:
-            raise not_found()
+            raise not_found(param)
         members = json.loads(data)
         return Kept(members["body"], members["items"], members["pinned_by"])
 
@@ -112,10 +114,10 @@ class Conversations:
         return replace(request, body=body, derived_from=before.pinned_by)
 
 
-def not_found() -> RequestError:
+def not_found(param: str = "response_id") -> RequestError:
     """The refusal of an id that this caller has no response for; it echoes no id."""
     return RequestError(
-        "No such response.", code="response_not_found", http_status=404, param="response_id"
+        "No such response.", code="response_not_found", http_status=404, param=param
     )
 
 

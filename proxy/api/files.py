@@ -95,15 +95,15 @@ class Files:
         file = self._new(id_, name, "batch_output", len(content), ttl_s)
         await self._keep(owner, file, content, None)  # bounded where it is made
 
-    async def show(self, owner: str, id_: str) -> File:
-        """One file.
+    async def show(self, owner: str, id_: str, param: str = "file_id") -> File:
+        """One file, which parameter ``param`` names.
 
         Raises:
             RequestError: ``file_not_found`` (404), for another key's as for an unknown one.
         """
         data = await opened(self._store).get(KIND, owner, id_)
         if data is None:
-            raise file_not_found()
+            raise file_not_found(param)
         return File.from_bytes(data)
 
     async def content(self, owner: str, id_: str) -> bytes:
@@ -147,6 +147,6 @@ class Files:
         await store.put(KIND, owner, file.id, file.to_bytes(), ttl_s=ttl_s, quota=None)
 
 
-def file_not_found() -> RequestError:
+def file_not_found(param: str = "file_id") -> RequestError:
     """The refusal of an id that this caller has no file for; it echoes no id."""
-    return RequestError("No such file.", code="file_not_found", http_status=404, param="file_id")
+    return RequestError("No such file.", code="file_not_found", http_status=404, param=param)

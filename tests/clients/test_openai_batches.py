@@ -267,7 +267,7 @@ def test_a_batch_is_taken_only_with_what_is_known(client: openai.OpenAI) -> None
         assert caught.value.param == param
     with pytest.raises(openai.NotFoundError) as unknown:
         client.batches.create(**(good | {"input_file_id": "file_none"}))
-    assert unknown.value.param == "file_id"
+    assert unknown.value.param == "input_file_id"
 
 
 def test_a_batch_that_is_sent_twice_under_a_key_is_made_once(client: openai.OpenAI) -> None:

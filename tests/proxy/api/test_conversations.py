@@ -99,6 +99,7 @@ async def test_another_keys_response_is_as_unknown_as_none(scene: Scene) -> None
             await scene.conversations.forget(caller, id_)
     assert faults == [faults[0]] * 4
     assert faults[0][0] == 404
+    assert faults[0][1]["error"]["param"] == "previous_response_id"
     assert len(scene.behind.asked) == 1
 
 
