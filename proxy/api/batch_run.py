@@ -64,10 +64,8 @@ class Run:
                 run._count(kept["result"])
             elif "held" in kept:
                 run._hold(index, _held_of(kept["held"]), kept["answer"])
-            elif "answer" in kept:  # the process ended while it was asked again
-                await run.finish(index, kept["answer"])
-            else:
-                await run.finish(index, interrupted(kept["custom_id"], kept["request_id"]))
+            else:  # the process ended while it was asked, or asked again
+                await run.finish(index, _result_of(kept))
         plan = await store.get(run._plan_kind, batch.owner, _PLAN)
         if plan is not None:
             await run._follow({int(index): model for index, model in json.loads(plan).items()})
@@ -164,10 +162,7 @@ class Run:
 
     async def put_together(self, files: Files) -> None:
         """Write the two files, under ids that are on record first: twice is as good as once."""
-        results = [
-            one["result"] if "result" in one else interrupted(one["custom_id"], one["request_id"])
-            for one in (await self._kept()).values()
-        ]
+        results = [_result_of(one) for one in (await self._kept()).values()]
         fine = [one for one in results if _is_fine(one)]
         faults = [one for one in results if not _is_fine(one)]
         faults += await asyncio.to_thread(list, self._never_asked())
@@ -248,6 +243,14 @@ class Run:
 def _is_fine(result: dict[str, Any]) -> bool:
     response = result["response"]
     return response is not None and response["status_code"] == 200
+
+
+def _result_of(kept: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a line: its result, else its answer from home, else that it was cut off."""
+    for name in ("result", "answer"):
+        if name in kept:
+            return dict(kept[name])
+    return interrupted(kept["custom_id"], kept["request_id"])
 
 
 def _held_of(raw: dict[str, Any]) -> Held:

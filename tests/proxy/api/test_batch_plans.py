@@ -257,3 +257,19 @@ async def test_nothing_of_a_plan_is_kept_once_its_batch_is_over(scene: Planned) 
         batch = await scene.end_of(batch)
     for kind in (batch.lines_kind, f"{batch.lines_kind}.plan"):
         assert await scene.store.all(kind, "open") == []
+
+
+async def test_a_batch_whose_file_is_gone_tells_its_answers_from_home(scene: Planned) -> None:
+    scene.plans.sends = 4
+    scene.tiers.hangs = set(NAMES)
+    batch = await scene.made_for(*NAMES)
+    async with scene.running():
+        async with asyncio.timeout(20):
+            while len(scene.tiers.again()) < 2:
+                await asyncio.sleep(0.02)
+    await scene.files.forget("open", batch.input_file_id)
+    async with scene.running():
+        batch = await scene.end_of(batch)
+    assert batch.status is Status.FAILED
+    assert await scene.said(batch) == {name: f"home of {name}" for name in NAMES}
+    assert len(scene.tiers.again()) == 2

@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from audit.errors import LedgerUnwritable
 from demo.stand_in_cloud import END as END_OF_STREAM
 from demo.stand_in_cloud import Recorded, Reply, StandInCloud, chunk, completion, streamed
+from proxy.assembly import Proxy
 from proxy.egress.attempt import CloudTier
 from proxy.egress.budgets import Budget, Budgets, BudgetStore
 from proxy.egress.cloud import OpenAICloud
@@ -25,7 +27,7 @@ from proxy.egress.limit import AttemptLimit
 from proxy.egress.live import CloudStream
 from proxy.egress.spending import Spending
 from proxy.egress.transport import Door
-from proxy.errors import CloudError, LocalBackendError
+from proxy.errors import CloudError, LocalBackendError, SettingsError
 from proxy.pipeline import Pipeline
 from proxy.policy.language import Responses
 from proxy.policy.source import FilePolicySource
@@ -34,6 +36,7 @@ from proxy.prices import Price, Prices
 from proxy.routing.catalog import build_estimator
 from proxy.routing.chain import Chain
 from proxy.routing.ladder import Ladder, climb
+from proxy.settings import load_settings
 from proxy.types import JSONObject, OnLocalFailure, Response, RouteReason, Scan, Target
 from tests.factories import a_body, a_draft, a_finding, a_request
 from tests.harness import SCHEMA, write_policy
@@ -677,3 +680,25 @@ async def test_whatever_happens_no_more_attempts_than_rungs_none_elsewhere_one_o
         if response.route.target is Target.CLOUD:
             assert response.body["model"] in asked
     assert ends == {RouteReason.LOW_CONFIDENCE, RouteReason.CLOUD_FAILED}
+
+
+def test_a_policy_that_takes_a_model_away_from_a_running_chain_says_so(tmp_path: Path) -> None:
+    path = write_policy(tmp_path, None)
+    a_chain("gpt-4o-mini", "gpt-4o").save(tmp_path / "rungs.json")
+    env = {
+        "RINGFENCE_POLICY_FILE": str(path),
+        "RINGFENCE_DATA_DIR": str(tmp_path / "data"),
+        "RINGFENCE_LOCAL_BASE_URL": "http://127.0.0.1:9/v1",
+        "RINGFENCE_LOCAL_MODEL": "local",
+        "RINGFENCE_RUNGS_FILE": str(tmp_path / "rungs.json"),
+    }
+    proxy = Proxy(load_settings(env))
+    assert isinstance(proxy._calibration(), Chain)
+    path.write_text(path.read_text().replace("models: [gpt-4o-mini, gpt-4o]", "models: [gpt-4o]"))
+    with capture_logs() as logs:
+        proxy._keeper.check()
+    (told,) = logs
+    assert told["event"] == "rungs_without_destination"
+    assert told["problem"] == "no destination has gpt-4o-mini"
+    with pytest.raises(SettingsError, match="no destination of the policy has gpt-4o-mini"):
+        proxy._calibration()
