@@ -287,12 +287,21 @@ def _leaves(value: JSON) -> list[str]:
 
 
 def _spells(members: Sequence[JSON], path: str) -> bool:
-    """Whether a list of numbers may spell a text."""
+    """Whether a list of numbers, or of lists of them, may spell a text."""
     is_prompt = re.fullmatch(r"(?:prompt|input)(?:\[\d+\])?", path) is not None
     needed = 1 if is_prompt else MIN_ROW
-    if len(members) < needed:
-        return False
-    return all(isinstance(one, int | float) and not isinstance(one, bool) for one in members)
+    num_numbers, todo = 0, list(members)
+    while todo:
+        match todo.pop():
+            case bool():
+                return False
+            case int() | float():
+                num_numbers += 1
+            case list() as inner:
+                todo.extend(inner)
+            case _:
+                return False
+    return num_numbers >= needed
 
 
 def _looks_like_base64(text: str) -> bool:

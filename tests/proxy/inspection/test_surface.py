@@ -296,8 +296,10 @@ CODES: list[JSON] = [ord(char) for char in "Jane Doe, 12 High St"]
         {"input": [[40, 41], [42]]},
         a_body(x={"y": CODES}),
         a_body(x=[float(str(code)) for code in CODES]),
+        a_body(x=[[code] for code in CODES]),
+        a_body(x=[[CODES[:10]], [CODES[10:]]]),
     ],
-    ids=["input", "one token", "several", "unknown field", "floats"],
+    ids=["input", "one token", "several", "unknown field", "floats", "one by one", "in halves"],
 )
 def test_a_row_of_numbers_may_spell_a_text(body: JSONObject) -> None:
     assert {entry.reason for entry in surface(body).unscannable} == {UnscannableReason.UNDECODABLE}
@@ -305,8 +307,15 @@ def test_a_row_of_numbers_may_spell_a_text(body: JSONObject) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [a_body(x=[1, 2, 3]), a_body(x=[True] * 40), {"input": ["a", "b"]}, {"input": [{"a": 1}]}],
-    ids=["short", "flags", "texts", "objects"],
+    [
+        a_body(x=[1, 2, 3]),
+        a_body(x=[[1, 2], [3, 4]]),
+        a_body(x=[True] * 40),
+        a_body(x=[["a", 1]] * 20),
+        {"input": ["a", "b"]},
+        {"input": [{"a": 1}]},
+    ],
+    ids=["short", "short rows", "flags", "table", "texts", "objects"],
 )
 def test_a_short_list_or_another_one_spells_nothing(body: JSONObject) -> None:
     assert surface(body).unscannable == ()
