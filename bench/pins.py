@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from proxy.pins import PinStore
-from proxy.quotes import Growing, kept_run_traces, run_traces, whole_trace
+from proxy.pins.quotes import Growing, kept_run_traces, run_traces, whole_trace
+from proxy.pins.store import PinStore
 
 #: Prose in English and German that a person may have got as an answer.
 ANSWERS: Final = ("pupa", "presidio_synth", "btc", "uner_en_ewt", "uner_de_pud", "wikigold")

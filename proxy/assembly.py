@@ -28,6 +28,7 @@ from proxy.api.batch_runner import BatchRunner, Pace
 from proxy.api.conversations import Conversations
 from proxy.api.files import Files
 from proxy.api.once import Once
+from proxy.commands.notices import Notices, approved_detail, record_detail, record_refusal
 from proxy.egress.attempt import CloudTier
 from proxy.egress.budgets import BudgetStore, load_budgets
 from proxy.egress.cloud import OpenAICloud
@@ -41,9 +42,8 @@ from proxy.local.backend import LocalBackend
 from proxy.local.tier import LocalTier
 from proxy.logs import configure_logs
 from proxy.metrics import Metrics, State
-from proxy.notices import Notices, approved_detail, record_detail, record_refusal
 from proxy.objects import ObjectStore
-from proxy.pins import PinStore
+from proxy.pins.store import PinStore
 from proxy.pipeline import Parts, Pipeline
 from proxy.policy.approval import approval_for
 from proxy.policy.language import RecordPolicy

@@ -19,11 +19,11 @@ from uvicorn.supervisors import Multiprocess
 from audit.cli import app as audit_app
 from proxy import __version__
 from proxy.api.server import serve, server_config
-from proxy.ask_command import explain
-from proxy.check import Remark, run_checks
+from proxy.commands.ask import explain
+from proxy.commands.check import Remark, run_checks
+from proxy.commands.inspect import inspect_lines
 from proxy.egress.cli import app as egress_app
 from proxy.errors import ProxyError
-from proxy.inspect_command import inspect_lines
 from proxy.learning.cli import app as learning_app
 from proxy.learning.export_cli import app as train_data_app
 from proxy.local.ask import ask

@@ -14,8 +14,8 @@ from typing import Final
 
 from proxy.errors import ProxyError
 from proxy.local.live import LocalStream, broken
-from proxy.pinning import GrowingPin, Pinning
-from proxy.pins import PinStoreError
+from proxy.pins.growing import GrowingPin, Pinning
+from proxy.pins.store import PinStoreError
 from proxy.routes.progress import Progress
 from proxy.telling import StreamEnd
 from proxy.types import JSONObject

@@ -36,8 +36,8 @@ from proxy.inspection.detector import Inspector
 from proxy.local.backend import FlowingBackend, LocalBackend
 from proxy.local.live import LocalStream
 from proxy.metrics import Metrics
-from proxy.pinning import Pinning, pinning_of
-from proxy.pins import PinStore, PinStoreError, carried_traces
+from proxy.pins.growing import Pinning, pinning_of
+from proxy.pins.store import PinStore, PinStoreError, carried_traces
 from proxy.policy.decide import Context, Ruling
 from proxy.policy.model import Policy
 from proxy.policy.shadow import Shadow, shadow_of

@@ -37,7 +37,7 @@ from audit.sinks.file import SUFFIX, FileSink
 from audit.statement import attest
 from audit.tail import Follower
 from audit.verify import verify
-from proxy.ask_command import recorded_route
+from proxy.commands.ask import recorded_route
 from proxy.policy.replay import read_decisions
 from tests.audit.independent_verifier import Check
 from tests.audit.test_ledger import ORIGIN, abandon, an_intent, an_outcome, open_ledger

@@ -20,14 +20,14 @@ import pytest
 from proxy.errors import LocalBackendError
 from proxy.home_stream import HomeStream
 from proxy.local.live import Asking, LocalStream, broken
-from proxy.pinning import Pinning, pinning_of
-from proxy.pins import PinStore, PinStoreError, pinned_traces
-from proxy.quotes import RUN_WORDS, STRIDE, run_traces, whole_trace
+from proxy.pins.growing import Pinning, pinning_of
+from proxy.pins.quotes import RUN_WORDS, STRIDE, run_traces, whole_trace
+from proxy.pins.store import PinStore, PinStoreError, pinned_traces
 from proxy.telling import StreamEnd
 from proxy.types import Action, JSONObject, Mask, Target
 from tests.factories import a_body, a_decision, a_finding, a_request, an_inspection
-from tests.proxy.test_pins import JANE
-from tests.proxy.test_pins import an_inspection as conversation
+from tests.proxy.pins.test_store import JANE
+from tests.proxy.pins.test_store import an_inspection as conversation
 
 ASKED = "What do the papers of the clinic say about Jane?"
 ANSWER = (

@@ -26,7 +26,7 @@ from proxy.errors import (
 )
 from proxy.inspection.recognizers import NO_RECOGNIZERS, Recognizer, Recognizers
 from proxy.metrics import Metrics
-from proxy.pins import PinStore, PinStoreError
+from proxy.pins.store import PinStore, PinStoreError
 from proxy.pipeline import Parts, Pipeline
 from proxy.policy.language import Responses
 from proxy.policy.model import Policy

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from audit.ledger import Ledger
-from proxy.ask_command import explain, recorded_route
+from proxy.commands.ask import explain, recorded_route
 from proxy.local.ask import Told
 from proxy.records import decision_record
 from proxy.types import Confidence, Route, RouteReason, Target

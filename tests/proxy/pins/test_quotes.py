@@ -8,7 +8,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.quotes import (
+from proxy.pins.quotes import (
     MAX_RUNS,
     RUN_WORDS,
     STRIDE,

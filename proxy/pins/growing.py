@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from proxy.pins import (
+from proxy.pins.quotes import Growing
+from proxy.pins.store import (
     PinStore,
     answer_traces,
     growing_answer,
     growing_pinned,
     pinned_traces,
 )
-from proxy.quotes import Growing
 from proxy.routes.saying import Said, said_in
 from proxy.types import Decision, Inspection, JSONObject, Target
 

@@ -24,7 +24,7 @@ from proxy.errors import ProxyError
 from proxy.inspection.plan import MAX_SEGMENT_CHARS
 from proxy.inspection.views.decode import decode
 from proxy.inspection.views.view import identity
-from proxy.quotes import Growing, kept_run_traces, run_traces, whole_trace
+from proxy.pins.quotes import Growing, kept_run_traces, run_traces, whole_trace
 from proxy.types import Finding, Inspection, Origin, Role, Segment
 
 #: Digests asked for in one statement; SQLite takes 32,766 at most.

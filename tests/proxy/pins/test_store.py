@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.pins import PinStore, PinStoreError, answer_traces, carried_traces, pinned_traces
-from proxy.quotes import run_traces, whole_trace
+from proxy.pins.quotes import run_traces, whole_trace
+from proxy.pins.store import PinStore, PinStoreError, answer_traces, carried_traces, pinned_traces
 from proxy.types import Coverage, Finding, Inspection, Origin, Role, Segment
 from tests.factories import a_finding
 

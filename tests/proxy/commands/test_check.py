@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from demo.stand_in_cloud import Recorded, Reply, StandInCloud
-from proxy.check import Remark, _host, run_checks
+from proxy.commands.check import Remark, _host, run_checks
 from proxy.policy.switch import EgressSwitch
 from proxy.settings import Settings, load_settings
 from tests.harness import ROOT, free_port, write_policy

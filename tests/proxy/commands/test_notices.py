@@ -11,9 +11,9 @@ import pytest
 
 from audit.ledger import Ledger
 from audit.retention import days_on_record
+from proxy.commands.notices import Notices, record_refusal
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.local.tier import LocalTier
-from proxy.notices import Notices, record_refusal
 from proxy.policy.approval import Approved
 from proxy.policy.language import RecordPolicy
 from proxy.policy.refusal import Rejection

@@ -1,0 +1,1 @@
+"""Derived data: what a pinned exchange said stays known, and stays home."""
