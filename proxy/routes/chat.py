@@ -100,6 +100,8 @@ def check(body: JSONObject) -> None:
     for index, tool in enumerate(tools if isinstance(tools, list) else ()):
         if isinstance(tool, dict) and tool.get("type", "function") not in list(TOOL_TYPES):
             raise unsupported(f"tools[{index}].type")
+    if body.get("web_search_options") is not None:  # as a provider's tools
+        raise unsupported("web_search_options")
     check_stream_options(body)
     if body.get("top_logprobs") is not None and body.get("logprobs") is not True:
         raise invalid("top_logprobs", "needs `logprobs` to be true")

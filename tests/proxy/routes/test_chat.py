@@ -29,6 +29,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "text as messages": ({"messages": "hi"}, "messages", "invalid_type"),
     "text as message": ({"messages": ["hi"]}, "messages[0]", "invalid_type"),
     "null message": ({"messages": [None]}, "messages[0]", "invalid_type"),
+    "a search by the provider": (
+        {"web_search_options": {}},
+        "web_search_options",
+        "unsupported_parameter",
+    ),
     "no role": (
         {"messages": user(role="ABSENT")},
         "messages[0].role",
