@@ -256,8 +256,11 @@ def _wait_until_ready(proxy: RunningProxy, route: str) -> None:
         while time.monotonic() < deadline:
             if proxy.process.poll() is not None:
                 break
+            # another suite's proxy may have got the port first, and answers there in its place
+            is_ours = b"started" in proxy.log_path.read_bytes()
             with contextlib.suppress(httpx2.TransportError):
-                if wire.get(f"{proxy.url}{route}").status_code == 200:
-                    return
+                if is_ours and wire.get(f"{proxy.url}{route}").status_code == 200:
+                    if proxy.process.poll() is None:
+                        return
             time.sleep(0.1)
     raise AssertionError(f"the proxy did not start: {proxy.log_path.read_text()[-2000:]}")
