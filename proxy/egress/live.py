@@ -19,11 +19,11 @@ from proxy.egress.restore import MARK
 from proxy.egress.usage import usage_of
 from proxy.errors import RequestError
 from proxy.flowing import Pipe
-from proxy.routes.chat import choices_of
 from proxy.routes.chat_events import wants_usage
 from proxy.routes.events import BrokenStream
 from proxy.routes.progress import Progress
 from proxy.routes.route import Abroad
+from proxy.routes.saying import choices_of
 from proxy.types import JSONObject, Outcome, Restored
 
 #: Chunks between the destination and the client.

@@ -34,6 +34,7 @@ from proxy.routes.fields import (
 )
 from proxy.routes.logprobs import NUM_TOP, as_asked, read_logprobs
 from proxy.routes.route import Abroad, ApiRoute, AtHome, Reading, Scores, Takes
+from proxy.routes.saying import choices_of, texts_said
 from proxy.types import JSON, JSONObject
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -146,11 +147,6 @@ def is_list_of_choices(event: JSONObject, says: Callable[[JSONObject], bool]) ->
     )
 
 
-def texts(answer: JSONObject) -> tuple[str, ...]:
-    """What the messages of a chat completion say, in text, refusals and tool calls."""
-    return tuple(text for message in _messages(answer) for text in _texts_of(message))
-
-
 def read(answer: JSONObject) -> Reading | None:
     """The text, tokens and finish reason of all choices; None for what is no chat completion."""
     if not is_completion(answer):
@@ -166,12 +162,6 @@ def read(answer: JSONObject) -> Reading | None:
         str(choices[0].get("finish_reason")),
         tuple(place for one in told for place in one.top) if ranked else (),
     )
-
-
-def choices_of(answer: JSONObject) -> list[Mapping[str, JSON]]:
-    """The choices of a completion that are objects."""
-    choices = answer.get("choices")
-    return [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
 
 
 def ask(body: JSONObject) -> JSONObject:
@@ -197,22 +187,6 @@ def _messages(answer: JSONObject) -> Iterator[Mapping[str, JSON]]:
         message = choice.get("message")
         if isinstance(message, dict):
             yield message
-
-
-def _texts_of(message: Mapping[str, JSON]) -> Iterator[str]:
-    for said in (message.get("content"), message.get("refusal")):
-        if isinstance(said, str):
-            yield said
-    calls = message.get("tool_calls")
-    for call in (
-        *(calls if isinstance(calls, list) else ()),
-        {"function": message.get("function_call")},
-    ):
-        match call:
-            case {"function": {"arguments": str(arguments)}} | {
-                "custom": {"input": str(arguments)}
-            }:
-                yield arguments
 
 
 def _text(content: JSON) -> str:
@@ -257,6 +231,6 @@ CHAT: Final = ApiRoute(
         is_chunk=is_chunk,
         scores=Scores(ask_scores, read, answer),
     ),
-    texts=texts,
+    texts=texts_said,
     tell=events,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from proxy.routes.chat import BOOKKEEPING, check_stream_options, choices_of, is_list_of_choices
+from proxy.routes.chat import BOOKKEEPING, check_stream_options, is_list_of_choices
 from proxy.routes.chat_events import pieces, wants_usage
 from proxy.routes.fields import (
     BOOLEAN,
@@ -25,6 +25,7 @@ from proxy.routes.fields import (
 )
 from proxy.routes.logprobs import read_logprobs
 from proxy.routes.route import Abroad, ApiRoute, AtHome, Reading, Scores, Takes
+from proxy.routes.saying import choices_of, texts_said
 from proxy.routes.sse import DONE, event
 from proxy.types import JSON, JSONObject
 
@@ -69,11 +70,6 @@ def is_chunk(event: JSONObject) -> bool:
     return is_list_of_choices(event, lambda choice: isinstance(choice.get("text"), str))
 
 
-def texts(answer: JSONObject) -> tuple[str, ...]:
-    """What the choices say."""
-    return tuple(str(choice.get("text")) for choice in choices_of(answer))
-
-
 def read(answer: JSONObject) -> Reading | None:
     """The text, tokens and finish reason of all choices; None for what is no completion."""
     if not is_completion(answer):
@@ -82,7 +78,7 @@ def read(answer: JSONObject) -> Reading | None:
     told = [read_logprobs(_in_new_form(choice.get("logprobs"))) for choice in choices]
     known = all(one.logprobs for one in told)
     return Reading(
-        "\n".join(texts(answer)),
+        "\n".join(str(choice.get("text")) for choice in choices),
         tuple(token for one in told for token in one.tokens) if known else (),
         tuple(logprob for one in told for logprob in one.logprobs) if known else (),
         str(choices[0].get("finish_reason")),
@@ -154,6 +150,6 @@ COMPLETIONS: Final = ApiRoute(
         is_chunk=is_chunk,
         scores=Scores(ask_scores, read, answer),
     ),
-    texts=texts,
+    texts=texts_said,
     tell=events,
 )

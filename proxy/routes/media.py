@@ -116,6 +116,17 @@ def _texts(answer: JSONObject) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else ()
 
 
+def _drawn(answer: JSONObject) -> tuple[str, ...]:
+    """What a model made of the words of a request for a picture, before it drew them."""
+    pictures = answer.get("data")
+    revised = [
+        one.get("revised_prompt")
+        for one in (pictures if isinstance(pictures, list) else ())
+        if isinstance(one, dict)
+    ]
+    return tuple(text for text in revised if isinstance(text, str))
+
+
 def _as_text(body: JSONObject, answer: JSONObject) -> Raw | None:
     wants_text = body.get("response_format") == "text"
     return Raw("text/plain", f"{answer.get('text')}\n".encode()) if wants_text else None
@@ -139,18 +150,21 @@ def _of_sound(route: ApiRoute) -> ApiRoute:
 
 
 def _of_pictures(route: ApiRoute) -> ApiRoute:
-    return replace(route, form=Form("image", MAX_PARTS, MAX_FIELD_BYTES))
+    return replace(route, texts=_drawn, form=Form("image", MAX_PARTS, MAX_FIELD_BYTES))
 
 
 _FORMATS: Final[dict[str, JSON]] = {"enum": list(SOUND_FORMATS)}
 
-IMAGES: Final = stays_home(
-    "images.generations",
-    "/images/generations",
-    check_picture,
-    read,
-    Takes({"prompt": STRING.schema}),
-    _NO_PICTURES,
+IMAGES: Final = replace(
+    stays_home(
+        "images.generations",
+        "/images/generations",
+        check_picture,
+        read,
+        Takes({"prompt": STRING.schema}),
+        _NO_PICTURES,
+    ),
+    texts=_drawn,
 )
 EDITS: Final = _of_pictures(
     stays_home(

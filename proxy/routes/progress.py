@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from proxy.routes.chat import choices_of
+from proxy.routes.saying import choices_of
 from proxy.types import JSON, JSONObject
 
 

@@ -1,14 +1,13 @@
-"""What a chunk of an answer says: every string in it that is no name and no id.
+"""What an answer says, whole or a chunk of it: every string in it that is no name and no id.
 
 A member that nobody taught the proxy about says something too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from proxy.routes.chat import choices_of
 from proxy.types import JSON, JSONObject
 
 #: Members that say nothing, or nothing that the others do not. Source: OpenAI API reference,
@@ -28,6 +27,12 @@ Order = tuple[int, int]
 Said = tuple[Order, Place, str]
 
 
+def choices_of(answer: JSONObject) -> list[Mapping[str, JSON]]:
+    """The choices of a completion that are objects."""
+    choices = answer.get("choices")
+    return [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+
+
 def said_in(chunk: JSONObject) -> Iterator[Said]:
     """Each piece of text in ``chunk``."""
     beside = {name: member for name, member in chunk.items() if name != "choices"}
@@ -38,14 +43,24 @@ def said_in(chunk: JSONObject) -> Iterator[Said]:
         yield from (((at, _rank(place)), place, text) for place, text in _texts(choice, ()))
 
 
+def texts_said(answer: JSONObject) -> tuple[str, ...]:
+    """The texts of a whole answer, choice by choice, as their pieces are ordered in `said_in`."""
+    beside = {name: member for name, member in answer.items() if name != "choices"}
+    told = [text for _, text in _texts(beside, ())]
+    for choice in choices_of(answer):
+        ranked = sorted(_texts(choice, ()), key=lambda one: _rank(one[0]))
+        told += [text for _, text in ranked]
+    return tuple(told)
+
+
 def _rank(place: Place) -> int:
     """Where a text stands in a whole message: content, refusal, tool calls, the rest."""
     match place:
-        case ("text",) | ("delta", "content", *_):
+        case ("text",) | ("delta" | "message", "content", *_):
             return 0
-        case ("delta", "refusal", *_):
+        case ("delta" | "message", "refusal", *_):
             return 1
-        case ("delta", "tool_calls", int(index), *_):
+        case ("delta" | "message", "tool_calls", int(index), *_):
             return 2 + index
     return 2**31
 

@@ -165,6 +165,27 @@ def test_what_a_client_holds_that_left_at_any_word_is_known_again(
     assert not leaves(proxy, cloud, held)
 
 
+@pytest.mark.parametrize("form", ["streamed", "whole", "whole to a stream"])
+def test_what_a_model_thinks_aloud_is_known_again_like_its_answer(
+    form: str, proxy: RunningProxy, cloud: StandInCloud, local: StandInCloud
+) -> None:
+    thought = f"Her lender has asked the {form} tribunal to auction both barns in Vermont."
+    message = {"role": "assistant", "content": "Done.", "reasoning_content": thought}
+    whole = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    pieces = (chunk({"reasoning_content": thought}), chunk({"content": "Done."}, "stop"), END)
+    assert leaves(proxy, cloud, thought)
+    if form == "streamed":
+        local.reply = lambda _: streamed(*pieces)
+    else:
+        local.reply = lambda _: Reply(body=json.dumps(whole).encode())
+    told = proxy.post(json.dumps(asked(stream=form != "whole")).encode())
+    assert told.status_code == 200
+    assert b"both barns" in told.content
+    local.reply = lambda _: Reply()
+    assert not leaves(proxy, cloud, thought)
+    assert not leaves(proxy, cloud, f"It thought: {thought} What now?")
+
+
 def test_who_asks_for_the_local_model_gets_it_while_it_is_written(
     proxy: RunningProxy, cloud: StandInCloud, local: StandInCloud, gate: threading.Event
 ) -> None:

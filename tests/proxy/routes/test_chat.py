@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import RequestError
-from proxy.routes.chat import answer, check, read, texts
+from proxy.routes.chat import CHAT, answer, check, read
 from tests.proxy.api.front_door import CANARY, completion
 
 
@@ -142,12 +142,27 @@ def test_every_choice_and_every_call_is_a_text_of_the_answer() -> None:
     custom = {"id": "d", "type": "custom", "custom": {"name": "g", "input": "free text"}}
     body = completion("one", refusal="two", tool_calls=[call, custom])
     body["choices"].append(completion("three")["choices"][0])
-    assert texts(body) == ("one", "two", '{"a":1}', "free text", "three")
+    assert CHAT.texts(body) == ("one", "two", '{"a":1}', "free text", "three")
 
 
 def test_an_old_function_call_is_a_text_of_the_answer() -> None:
     body = completion("", content=None, function_call={"name": "f", "arguments": "{}"})
-    assert texts(body) == ("{}",)
+    assert CHAT.texts(body) == ("{}",)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"reasoning_content": "Hm"},
+        {"reasoning": "Hm"},
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]},
+        {"audio": {"transcript": "Hm"}},
+    ],
+)
+def test_a_member_that_nobody_taught_us_is_a_text_of_the_answer(more: dict[str, Any]) -> None:
+    body = {**completion("one", **more), "id": "c", "model": "m", "usage": {"note": "x"}}
+    assert CHAT.texts(body) == ("one", "Hm")
+    assert CHAT.texts({**body, "thoughts": {"text": "Ah"}}) == ("Ah", "one", "Hm")
 
 
 def scored(*values: object) -> dict[str, Any]:

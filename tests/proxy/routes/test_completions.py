@@ -10,7 +10,7 @@ import pytest
 
 from proxy.api.wire import parse_request
 from proxy.errors import RequestError
-from proxy.routes.completions import COMPLETIONS, answer, ask, check, events, read, texts
+from proxy.routes.completions import COMPLETIONS, answer, ask, check, events, read
 from proxy.types import JSON, Caller, JSONObject
 
 ANSWER: dict[str, Any] = {
@@ -46,7 +46,7 @@ def test_the_draft_is_scored_only_if_every_choice_is() -> None:
     assert both is not None
     assert (both.token_logprobs, both.text) == ((), " is the Volga.\n is long.")
     assert read({"choices": [{"message": {}}]}) is None
-    assert texts(ANSWER) == (" is the Volga.", " is long.")
+    assert COMPLETIONS.texts(ANSWER) == (" is the Volga.", " is long.")
 
 
 def test_the_pieces_spell_the_text() -> None:

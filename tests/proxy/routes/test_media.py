@@ -103,3 +103,10 @@ def test_text_is_asked_for_as_json_and_told_as_text() -> None:
     assert TRANSCRIPTIONS.raw(body, {"text": "hello"}) == Raw("text/plain", b"hello\n")
     assert TRANSCRIPTIONS.raw({"file": SOUND}, {"text": "hello"}) is None
     assert TRANSCRIPTIONS.texts({"text": "hello"}) == ("hello",)
+
+
+@pytest.mark.parametrize("route", [IMAGES, EDITS, VARIATIONS])
+def test_what_a_model_made_of_a_prompt_is_a_text_of_the_answer(route: ApiRoute) -> None:
+    told: dict[str, Any] = {"created": 1, "data": [{"b64_json": "AA==", "revised_prompt": "Hm"}]}
+    assert route.texts(told) == ("Hm",)
+    assert route.texts({"data": [{"b64_json": "AA=="}, None]}) == ()
