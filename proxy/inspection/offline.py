@@ -1,7 +1,7 @@
 """Cuts the ways in which a library may call out, before any of them is imported.
 
 A detector that fetches a list, a model or an update is a leak and a stall. Call `cut` first thing
-in every process that imports Presidio, spaCy, transformers or torch.
+in every process that imports Presidio, spaCy, transformers, torch or onnxruntime.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ _ENVIRONMENT: Final = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
+    # From 1.29 on it tells Microsoft about each process that loads it, and keeps what it could not
+    # send, with an id of the machine, in the user's cache. Source: microsoft/onnxruntime#27379.
+    "ORT_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
     # Presidio's e-mail recognizer would fetch the public suffix list at first use.
     "TLDEXTRACT_PUBLIC_SUFFIX_LIST_URLS": "",

@@ -1,48 +1,15 @@
-"""What the fork server loads once, so that each detector process starts with the models in memory.
+"""What the fork server imports first: the detectors that the proxy named in its environment.
 
-The one module that works at import time, and only in the fork server: it reads what to load from
-the environment that the proxy set for it.
+The one module that works at import time. Nobody else may import it: the variable is handed down to
+every process that a proxy starts, and one that has no use for detectors would load them.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from typing import Final
 
-from proxy.inspection import offline
-from proxy.inspection.detector import Detector
-from proxy.inspection.files import Ocr, picture
-from proxy.inspection.reading import read_segments
-from proxy.inspection.registry import DetectorConfig, build_detectors
-from proxy.types import Origin, Role, Segment
+from proxy.inspection.loading import CONFIG_VARIABLE, detectors_for
+from proxy.inspection.registry import DetectorConfig
 
-CONFIG_VARIABLE: Final = "_RINGFENCE_PRELOAD_DETECTORS"
-
-_SAMPLE: Final = Segment(
-    0,
-    "sample",
-    Role.USER,
-    Origin.VALUE,
-    text="Ask Anna Berg, caf\u00e9 owner, at +1 212 555 0100 or anna dot berg at example dot com.",
-)
-
-_loaded: dict[DetectorConfig, tuple[Detector, ...]] = {}
-
-
-def detectors_for(config: DetectorConfig) -> tuple[Detector, ...]:
-    """The detectors of ``config``, from memory where the fork server has loaded them."""
-    if config not in _loaded:
-        offline.cut()
-        detectors = build_detectors(config)
-        read_segments([_SAMPLE], detectors, config.languages)  # compiles patterns, fills tables
-        if config.ocr is not Ocr.OFF:
-            picture.load()
-        _loaded[config] = detectors
-    return _loaded[config]
-
-
-if multiprocessing.current_process().name == "MainProcess" and (
-    named := os.environ.get(CONFIG_VARIABLE)
-):
+if named := os.environ.get(CONFIG_VARIABLE):
     detectors_for(DetectorConfig.from_json(named))

@@ -20,8 +20,8 @@ import structlog
 from proxy.errors import InspectionError
 from proxy.inspection.cache import ReadingCache
 from proxy.inspection.files import Extract, Ocr
+from proxy.inspection.loading import CONFIG_VARIABLE
 from proxy.inspection.plan import Plan, conclude, plan
-from proxy.inspection.preload import CONFIG_VARIABLE
 from proxy.inspection.reading import Reading
 from proxy.inspection.recognizers import NO_RECOGNIZERS, Recognizers
 from proxy.inspection.registry import DetectorConfig

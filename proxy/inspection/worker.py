@@ -192,7 +192,7 @@ def _run_reader(file: Segment, ocr: Ocr) -> Result:
 
 def _serve(connection: Connection, config: DetectorConfig) -> None:
     """The life of the process: answer until the parent is gone."""
-    from proxy.inspection.preload import detectors_for
+    from proxy.inspection.loading import detectors_for
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _die_with_parent()

@@ -6,6 +6,7 @@ written down by strace, whatever language the code behind it is written in.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -17,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from demo.stand_in_cloud import StandInCloud
-from tests.harness import ROOT, free_port, running_proxy
+from tests.harness import ROOT, encoder_dir, free_port, running_proxy
+from tests.proxy.inspection.files.test_picture import TEXT as PICTURE
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,6 +36,12 @@ TEXTS = (
 REMOTE_IMAGE = [
     {"type": "text", "text": "What is this?"},
     {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}},
+]
+LOCAL_IMAGE = [
+    {
+        "type": "image_url",
+        "image_url": {"url": f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"},
+    }
 ]
 _ADDRESS = re.compile(
     r"sin6?_port=htons\((?P<port>\d+)\).*?"
@@ -78,17 +86,22 @@ def test_the_guard_sees_an_address_of_any_process(tmp_path: Path) -> None:
     assert set(addresses(tmp_path / "trace")) == {("127.0.0.2", 9)}
 
 
-def test_serving_connects_to_the_two_upstreams_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ocr", ["off", "find"])
+def test_serving_connects_to_the_two_upstreams_only(ocr: str, tmp_path: Path) -> None:
     trace, local_port = tmp_path / "trace", free_port()
     with StandInCloud() as cloud:
         cloud_port = int(cloud.base_url.rsplit(":", 1)[1].split("/")[0])
-        env = {"RINGFENCE_EMBEDDED_PORT": str(local_port)}
+        env = {"RINGFENCE_EMBEDDED_PORT": str(local_port), "RINGFENCE_OCR": ocr}
+        # what reads pictures keeps what it could not send, and sends it another time
+        env["HOME"] = str(tmp_path)
+        env["RINGFENCE_EMBEDDING_MODEL_DIR"] = str(encoder_dir())
         with running_proxy(tmp_path, cloud.base_url, env, under=guard(trace)) as proxy:
-            for content in (*TEXTS, REMOTE_IMAGE):
+            for content in (*TEXTS, REMOTE_IMAGE, LOCAL_IMAGE):
                 message = {"role": "user", "content": content}
                 body = {"model": "ringfence", "messages": [message], "max_tokens": 4}
                 assert proxy.post(json.dumps(body).encode()).status_code in (200, 400, 503)
         assert len(cloud.requests) == 1
+    assert not (tmp_path / ".cache" / "Microsoft").exists()
     used = addresses(trace)
     assert set(used) == {("127.0.0.1", local_port), ("127.0.0.1", cloud_port)}, used
 

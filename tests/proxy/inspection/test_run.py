@@ -6,6 +6,8 @@ import asyncio
 import base64
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ import psutil
 import pytest
 
 from proxy.errors import InspectionError
+from proxy.inspection.loading import CONFIG_VARIABLE
 from proxy.inspection.recognizers import CUSTOM, Recognizer, Recognizers
 from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import BATCH_CHARS, BATCH_TEXTS, ProcessInspector, batches
@@ -48,6 +51,12 @@ def worker_pids(inspector: ProcessInspector) -> list[int]:
 
 def entities(inspection: Inspection) -> set[str]:
     return {finding.entity for finding in inspection.findings}
+
+
+def test_a_process_that_is_handed_the_variable_down_loads_no_detectors() -> None:
+    code = "import proxy.cli, proxy.assembly, sys; sys.exit('spacy' in sys.modules)"
+    env = os.environ | {CONFIG_VARIABLE: DetectorConfig(("en",)).to_json()}
+    assert subprocess.run([sys.executable, "-c", code], env=env, check=False).returncode == 0
 
 
 async def test_finds_and_covers_what_the_body_holds(inspector: ProcessInspector) -> None:
