@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
+from typer.testing import CliRunner
 
+from audit.cli import app
+from audit.month import read_month
 from audit.query import Filter, query, uninspected_egress
 from audit.stores.postgres_copy import copy_ledger
 from audit.verify import verify
-from demo.stand_in_cloud import StandInCloud
+from demo.stand_in_cloud import Recorded, Reply, StandInCloud
 from tests.audit.stores.database import Database, a_database, server_or_skip, sql
 from tests.harness import SCHEMA, RunningProxy, records_in, running_proxy, write_policy
+from tests.promises.test_chains_climb import CHEAP, DEAR, MADE, QUESTION, reply
 
 pytestmark = pytest.mark.slow
 
@@ -75,3 +84,62 @@ def test_what_leaves_is_in_the_database_first_and_without_it_nothing_leaves(
     assert loaded["retention_days"] == 400
     assert not (tmp_path / "data" / "ledger" / "wal").exists()
     assert database.writer not in log
+
+
+@pytest.mark.timeout(600)
+def test_a_chain_records_each_attempt_and_a_kill_between_two_leaves_it_sound(
+    local_url: str, tmp_path: Path
+) -> None:
+    MADE.save(tmp_path / "rungs.json")
+    there, gate = threading.Event(), threading.Event()
+
+    def waits(recorded: Recorded) -> Reply:
+        if json.loads(recorded.body)["model"] == DEAR:
+            there.set()
+            gate.wait(60)
+        return reply(recorded)
+
+    with a_database(server_or_skip()) as database, StandInCloud(reply) as cloud:
+        env = {
+            "RINGFENCE_LOCAL_BASE_URL": local_url,
+            "RINGFENCE_LEDGER_URL": database.writer,
+            "RINGFENCE_CONFIDENCE_THRESHOLD": "",
+            "RINGFENCE_RUNGS_FILE": str(tmp_path / "rungs.json"),
+        }
+        with running_proxy(tmp_path, cloud.base_url, env) as proxy:
+            assert proxy.ask(QUESTION).model == DEAR
+            assert len(cloud.requests) == num_intents(database) == 2
+            cloud.reply = waits
+            with ThreadPoolExecutor(1) as client:
+                asked = client.submit(proxy.ask, QUESTION)
+                assert there.wait(60)
+                assert len(cloud.requests) == num_intents(database) == 4
+                proxy.process.send_signal(signal.SIGKILL)
+                with pytest.raises(openai.APIConnectionError):
+                    asked.result()
+        gate.set()
+        cloud.reply = reply
+        with running_proxy(tmp_path, cloud.base_url, env) as proxy:
+            assert proxy.ask(QUESTION).model == DEAR
+        copy = tmp_path / "copy"
+        copy_ledger(database.reader, copy)
+        span = ("--from", "2020-01-01", "--to", "2100-01-01", "--destination-region", "us")
+        keys = ("--keys", str(tmp_path / "data" / "keys"))
+        told = CliRunner().invoke(
+            app, ["attest", "--no-egress-of", "health", *span, *keys, database.writer]
+        )
+    report = verify(copy)
+    assert (report.faults, report.open_intents) == ([], 0)
+    assert told.exit_code == 0, told.output
+    records: list[Any] = records_in(copy)
+    intents = [one for one in records if one["kind"] == "egress.intent"]
+    assert sorted((one["attempt"], one["model"]) for one in intents) == [
+        *[(1, CHEAP)] * 3,
+        *[(2, DEAR)] * 3,
+    ]
+    outcomes = {one["intent_id"]: one for one in records if one["kind"] == "egress.outcome"}
+    assert sorted(outcomes) == sorted(one["id"] for one in intents)
+    lost = [one for one in outcomes.values() if one["sent"] == "unknown"]
+    assert [one["attempt"] for one in lost] == [2]
+    (row,) = read_month(copy, str(records[0]["time"])[:7]).transfers.values()
+    assert (row.requests, row.attempts) == (3, 6)
