@@ -19,10 +19,11 @@ class Held:
     ``is_answered``: the local model could. ``features`` are those of the learned estimator
     (`proxy.routing.features`); None: the draft tells nothing of itself. ``reach`` are pairs of a
     cloud model and the id of a destination of its decision that has it. ``prompt_tokens`` is a
-    count by the local model, or an estimate.
+    count by the local model, or an estimate; ``num_answers`` are as many as its client wants.
     """
 
     is_answered: bool
     features: tuple[float | None, ...] | None
     prompt_tokens: int
     reach: tuple[tuple[str, str], ...]
+    num_answers: int = 1

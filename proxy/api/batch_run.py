@@ -260,6 +260,7 @@ def _held_of(raw: dict[str, Any]) -> Held:
         features=None if features is None else tuple(features),
         prompt_tokens=raw["prompt_tokens"],
         reach=tuple((model, where) for model, where in raw["reach"]),
+        num_answers=raw.get("num_answers", 1),  # an older proxy kept none
     )
 
 

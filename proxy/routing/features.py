@@ -84,10 +84,14 @@ def held_of(request: Request, decision: Decision, draft: Draft | None) -> Held |
     if not decision.may_leave or request.model != AUTO_MODEL or request.route != CHAT.name:
         return None
     reach = tuple({m: d.id for d in reversed(decision.destinations) for m in d.models}.items())
-    if draft is None:
-        size = len(canonical_bytes(request.body))
-        return Held(False, None, math.ceil(size / _BYTES_A_TOKEN), reach)
-    return Held(True, features_of(request, draft), draft.prompt_tokens, reach)
+    wished = request.body.get("n")
+    num_answers = wished if isinstance(wished, int) else 1
+    # A server that does not count its tokens makes no line a cheap one.
+    prompt_tokens = draft.prompt_tokens if draft is not None else 0
+    if prompt_tokens == 0:
+        prompt_tokens = math.ceil(len(canonical_bytes(request.body)) / _BYTES_A_TOKEN)
+    features = features_of(request, draft) if draft is not None else None
+    return Held(draft is not None, features, prompt_tokens, reach, num_answers)
 
 
 def _turns(request: Request) -> Sequence[JSON]:

@@ -117,7 +117,7 @@ class Planner:
                     continue
                 probability[row, column] = cloud.probability(one.features)
                 prompt = float(price.input) * one.prompt_tokens / 1000
-                cost_usd[row, column] = prompt + cloud.rest_usd
+                cost_usd[row, column] = prompt + cloud.rest_usd * one.num_answers
         at = assign(probability, cost_usd, self.budget_usd, _TIME_LIMIT_S)
         return [None if place == 0 else clouds[place - 1].name for place in at.tolist()]
 

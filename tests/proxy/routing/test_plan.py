@@ -166,6 +166,23 @@ def test_what_is_held_of_a_request_is_numbers_and_names_of_ours() -> None:
     assert (unsure.is_answered, unsure.features) == (True, None)
 
 
+def test_a_line_that_wants_many_answers_costs_as_many() -> None:
+    lines = [a_line(num_answers=8), a_line(), a_line()]
+    assert Planner(a_plan(), PRICES, 0.035).models(lines) == [None, "cheap", "cheap"]
+    held = held_of(a_request({**a_body(), "n": 8}), a_decision(), a_draft())
+    assert held is not None
+    assert held.num_answers == 8
+
+
+def test_a_server_that_counts_no_tokens_makes_no_line_cheap() -> None:
+    request = a_request(a_body("word " * 400))
+    held = held_of(request, a_decision(), replace(a_draft(), prompt_tokens=0))
+    failed = held_of(request, a_decision(), None)
+    assert held is not None
+    assert failed is not None
+    assert held.prompt_tokens == failed.prompt_tokens > 400
+
+
 def test_nothing_is_held_of_what_no_plan_can_move() -> None:
     draft = a_draft()
     assert held_of(a_request(), a_decision(Action.LOCAL_ONLY), draft) is None
