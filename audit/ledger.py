@@ -14,7 +14,9 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -164,6 +166,7 @@ class Ledger:
             if not entry.done.cancelled():  # the writer has it: it stands, and nobody got a permit
                 ending = _ending(ids, "no", "cancelled")
                 self._open_intents[intent_id] = _OpenIntent(writer, ending, ref)
+                entry.done.add_done_callback(partial(self._forget_refused, intent_id))
             raise
         ending = _ending(ids, "unknown", "not_recorded")
         self._open_intents[intent_id] = _OpenIntent(writer, ending, ref)
@@ -199,6 +202,11 @@ class Ledger:
         except AuditError:
             self._open_intents[record.intent_id] = open_
             raise
+
+    def _forget_refused(self, intent_id: str, done: Future[None]) -> None:
+        """An intent that was refused after its caller left is its writer's to close, if at all."""
+        if done.exception() is not None:
+            self._open_intents.pop(intent_id, None)
 
     async def _keep(self, intent_id: str, answer: bytes | None) -> Answered | None:
         """Keep the answer to an intent beside its body; None where there is nothing to keep."""

@@ -71,6 +71,7 @@ class ChainWriter:
         self._failed = False
         self._lost = False
         self._refused_intents: list[Entry] = []
+        self._ended: set[str] = set()  # intents whose outcome stands though its caller was refused
         self._closed = False
         self._lock = threading.Lock()  # over what the sealer and callers share with the thread
         self._unsealed: list[bytes] = []
@@ -188,7 +189,9 @@ class ChainWriter:
                 if entry.done.running() or entry.done.set_running_or_notify_cancel():
                     entry.done.set_exception(LedgerUnwritable(str(error)))
             return
-        self._refused_intents = [] if lines else self._refused_intents
+        if lines:
+            self._ended |= {str(one.members["intent_id"]) for one in self._refused_intents}
+            self._refused_intents = []
         hashes = [leaf_hash(line) for line in lines]
         with self._lock:
             self._head = replace(head, sealed=max(head.sealed, self._head.sealed))
@@ -199,10 +202,12 @@ class ChainWriter:
 
     def _take_over(self, landed: Sequence[bytes]) -> None:
         """Go on behind lines that stand although they were refused; nothing left on their account,
-        and their intents are closed so.
+        and their intents are closed so. What closes an intent stands, and is not written again.
         """
         for line in landed:
             members = read_line(line)
+            if members["kind"] == "egress.outcome":
+                self._ended.add(str(members["intent_id"]))
             if members["kind"] == "egress.intent":
                 names = ("decision_id", "attempt")
                 ids = {"intent_id": members["id"], **{name: members[name] for name in names}}
@@ -210,10 +215,15 @@ class ChainWriter:
                 self._refused_intents.append(
                     Entry("egress.outcome", f"out_{members['id']}", ending)
                 )
+        self._refused_intents = [one for one in self._refused_intents if not self._has_ended(one)]
         with self._lock:
             for line in landed:
                 self._head = advance(self._head, line)
             self._unsealed += [leaf_hash(line) for line in landed]
+
+    def _has_ended(self, entry: Entry) -> bool:
+        """Whether it is an outcome for an intent that has one."""
+        return entry.kind == "egress.outcome" and entry.members.get("intent_id") in self._ended
 
     def _lines(self, group: Sequence[Entry]) -> tuple[list[bytes], ChainHead, list[Entry]]:
         """The lines of a group; a record that cannot be framed is refused by itself."""
@@ -226,6 +236,9 @@ class ChainWriter:
         for entry in group:
             if not entry.done.set_running_or_notify_cancel():
                 continue  # whoever asked for it is gone
+            if self._has_ended(entry):
+                taken.append(entry)
+                continue
             try:
                 line = frame_line(entry, head)
             except AuditError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from audit.cli import app
 from audit.errors import AuditError, LedgerUnwritable
 from audit.ledger import Ledger
 from audit.query import Filter, query
+from audit.record import fields_of
 from audit.stores.postgres import PostgresStore
 from audit.stores.postgres_copy import copy_ledger, rights_over_records
 from audit.verify import Report, verify
+from audit.writer import ChainHead, ChainWriter, Entry
 from tests.audit.stores.database import Database, Wire, in_thread_sync, sql
 from tests.audit.test_ledger import ORIGIN, an_intent, an_outcome
 from tests.harness import SCHEMA
@@ -188,6 +191,100 @@ async def test_a_record_whose_answer_was_lost_stands_once_and_its_intent_is_clos
     first, _ = [member for member in members if member["kind"] == "egress.intent"]
     (ending,) = [member for member in members if member.get("intent_id") == first["id"]]
     assert (ending["sent"], ending["error_type"]) == ("no", "refused")
+    report = checked(database.reader, tmp_path / "copy")
+    assert report.faults == []
+    assert (report.open_chains, report.open_intents, report.num_unsealed) == (0, 0, 0)
+
+
+async def until_there(url: str, kind: str, number: int = 1) -> None:
+    for _ in range(200):
+        if sum(member["kind"] == kind for member in members_of(url)) >= number:
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail(f"no {kind} came")
+
+
+@pytest.mark.parametrize("recovers", [True, False], ids=["recovers first", "closed as it is"])
+async def test_an_outcome_whose_answer_was_lost_stands_once(
+    recovers: bool, database: Database, wire: Wire, tmp_path: Path
+) -> None:
+    ledger = open_on(wire.url, tmp_path, seal_every_s=0.5 if recovers else 60.0)
+    permit = await ledger.intent(an_intent(), b"body", ORIGIN)
+    wire.lose_answers = True
+    waiting = asyncio.ensure_future(ledger.outcome(an_outcome(permit)))
+    await until_there(database.reader, "egress.outcome")
+    wire.cut()
+    with pytest.raises(LedgerUnwritable):
+        await waiting
+    wire.mend()
+    if recovers:
+        await until_writable(ledger)
+    await ledger.close()
+    (ending,) = (one for one in members_of(database.reader) if one["kind"] == "egress.outcome")
+    assert ending["sent"] == "yes"
+    report = checked(database.reader, tmp_path / "copy")
+    assert report.faults == []
+    assert (report.open_chains, report.open_intents, report.num_unsealed) == (0, 0, 0)
+
+
+class LosingSink:
+    """Lines in memory; while ``loses``, they stand and the writer is told that they do not."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.loses = False
+        self._doubtful: tuple[bytes, ...] = ()
+
+    def append(self, lines: Sequence[bytes]) -> None:
+        self.lines += lines
+        if self.loses:
+            self._doubtful = tuple(lines)
+            raise LedgerUnwritable("it does not answer")
+
+    def landed(self) -> tuple[bytes, ...]:
+        landed, self._doubtful = self._doubtful, ()
+        return landed
+
+    def close(self) -> None: ...
+
+
+def test_what_closes_a_refused_intent_stands_once_though_its_answer_is_lost_too() -> None:
+    sink = LosingSink()
+    writer = ChainWriter(sink, ChainHead("c_1"))
+    sink.loses = True
+    for number in range(3):
+        intent = {**fields_of(an_intent()), "attempt": number + 1}
+        with pytest.raises(LedgerUnwritable):
+            writer.submit(Entry("egress.intent", f"int_{number}", intent)).result(10)
+    sink.loses = False
+    writer.submit(Entry("note", "rec_1", {"detail": {}})).result(10)
+    writer.close()
+    members = [read_line(line) for line in sink.lines]
+    assert [one["seq"] for one in members] == list(range(len(members)))
+    endings = [one["intent_id"] for one in members if one["kind"] == "egress.outcome"]
+    assert endings == ["int_0", "int_1", "int_2"]
+
+
+@pytest.mark.parametrize("lands", [True, False])
+async def test_an_intent_that_its_caller_left_and_that_was_refused_is_closed_once_if_it_stands(
+    lands: bool, database: Database, wire: Wire, tmp_path: Path
+) -> None:
+    ledger = open_on(wire.url, tmp_path, seal_every_s=60.0)
+    wire.lose_answers = lands
+    if not lands:
+        wire.cut()
+    waiting = asyncio.ensure_future(ledger.intent(an_intent(), b"body", ORIGIN))
+    if lands:
+        await until_there(database.reader, "egress.intent")
+    else:
+        await asyncio.sleep(0.2)
+    waiting.cancel()
+    wire.cut()
+    with pytest.raises((asyncio.CancelledError, LedgerUnwritable)):
+        await waiting
+    wire.mend()
+    await exchange(ledger)
+    await ledger.close()
     report = checked(database.reader, tmp_path / "copy")
     assert report.faults == []
     assert (report.open_chains, report.open_intents, report.num_unsealed) == (0, 0, 0)
