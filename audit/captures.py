@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from audit.acts import UnfitWord, UnknownRecord, check_words, record_acts
+from audit.acts import UnfitWord, UnknownRecord, record_acts
 from audit.capture_keys import load_private_key
 from audit.chain import BadLine, read_line
 from audit.replay import WAL
@@ -45,6 +45,7 @@ class _Told:
     """What the records say: the capture of each intent, the answers, and what was erased."""
 
     captured: dict[str, Captured] = field(default_factory=dict)
+    decisions: dict[str, str] = field(default_factory=dict)  # of these intents
     answered: dict[str, Answered] = field(default_factory=dict)  # by the capture's name
     erased: set[str] = field(default_factory=set)
 
@@ -94,8 +95,14 @@ def open_answer_to(ledger: Path, intent_id: str, key_file: Path) -> bytes:
     return open_answer(ledger / VAULT, answered, load_private_key(key_file))
 
 
-def erase_body(ledger: Path, keys_dir: Path, intent_id: str, reason: str, by: str) -> None:
+def erase_body(ledger: Path, keys_dir: Path, intent_id: str, reason: str, by: str) -> int:
     """Record `ERASURE`, and then destroy body and answer of an intent; may be done again.
+
+    The same request may have left several times, up a chain of models: with one of its attempts
+    all of them go.
+
+    Returns:
+        How many attempts that is.
 
     Raises:
         UnknownRecord: there is no such intent, or its body was not captured.
@@ -105,13 +112,18 @@ def erase_body(ledger: Path, keys_dir: Path, intent_id: str, reason: str, by: st
     """
     if not _REASON.fullmatch(reason):
         raise UnfitWord("a reason is a code, as in gdpr_art_17")
-    captured, is_erased = _find(ledger, intent_id)
-    if not is_erased:
-        detail = {"of": intent_id, "ref": captured.ref, "reason": reason, "by": by}
-        check_words(ERASURE, detail)
-        record_acts(ledger, keys_dir, ERASURE, [detail])
-    destroy_capture(ledger / VAULT, captured.ref)
-    destroy_drafts(ledger / VAULT, captured.ref)
+    attempts = _attempts(_told(ledger), intent_id)
+    details = [
+        {"of": id_, "ref": captured.ref, "reason": reason, "by": by}
+        for id_, (captured, is_erased) in attempts.items()
+        if not is_erased
+    ]
+    if details:
+        record_acts(ledger, keys_dir, ERASURE, details)
+    for captured, _ in attempts.values():
+        destroy_capture(ledger / VAULT, captured.ref)
+        destroy_drafts(ledger / VAULT, captured.ref)
+    return len(attempts)
 
 
 def remove_orphans(ledger: Path, older_than_s: float = ORPHAN_AFTER_S) -> int:
@@ -144,6 +156,18 @@ def _find(ledger: Path, intent_id: str) -> tuple[Captured, bool]:
     return captured, captured.ref in told.erased
 
 
+def _attempts(told: _Told, intent_id: str) -> dict[str, tuple[Captured, bool]]:
+    """The captures of the request that an intent let leave, and whether each is erased."""
+    if intent_id not in told.captured:
+        raise UnknownRecord("there is no intent of that id with a captured body")
+    decision_id = told.decisions[intent_id]
+    return {
+        id_: (captured, captured.ref in told.erased)
+        for id_, captured in told.captured.items()
+        if id_ == intent_id or told.decisions[id_] == decision_id
+    }
+
+
 def _told(ledger: Path) -> _Told:
     told = _Told()
     for folder in chain_folders(ledger / WAL):
@@ -154,6 +178,7 @@ def _told(ledger: Path) -> _Told:
                 members = read_line(line)
                 if (captured := captured_of(members)) is not None:
                     told.captured[str(members.get("id"))] = captured
+                    told.decisions[str(members.get("id"))] = str(members.get("decision_id"))
                 if (answered := answered_of(members)) is not None:
                     told.answered[answered.ref] = answered
                 if (ref := erased_of(members)) is not None:

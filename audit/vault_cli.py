@@ -81,8 +81,9 @@ def erase_command(
         raise typer.BadParameter("say why and who: --reason, --by")
     try:
         if intent_id:
-            erase_body(directory, keys, intent_id, reason, by)
-            typer.echo("erased; backups of the vault are yours to erase")
+            num = erase_body(directory, keys, intent_id, reason, by)
+            attempts = f" in all its {num} attempts" if num > 1 else ""
+            typer.echo(f"erased{attempts}; backups of the vault are yours to erase")
         else:
             typer.echo(f"removed: {remove_orphans(directory)}")
     except (AuditError, OSError) as error:

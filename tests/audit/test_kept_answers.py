@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,32 @@ def test_body_and_answer_are_erased_together(room: Room) -> None:
         with pytest.raises(CaptureUnreadable, match="erased"):
             opened(room.ledger, ids[1], room.key)
     assert open_answer_to(room.ledger, ids[0], room.key) == b"one"
+
+
+def test_every_attempt_of_a_request_is_erased_with_any_of_them(room: Room) -> None:
+    async def run() -> list[str]:
+        ledger, decision = room.open(), new_id()
+        ids = []
+        for told in (an_intent(decision), replace(an_intent(decision), attempt=2), an_intent()):
+            permit = await ledger.intent(told, BODY, ORIGIN)
+            await ledger.outcome(an_outcome(permit), ANSWER, keep=True)
+            ids.append(permit.intent_id)
+        await ledger.close()
+        return ids
+
+    first, second, other = asyncio.run(run())
+    where = ("--keys", str(room.keys), "--reason", WHY[0], "--by", WHY[1])
+    done = room.run("erase", second, *where)
+    assert (done.exit_code, "in all its 2 attempts" in done.output) == (0, True)
+    for id_ in (first, second):
+        for opened in (open_answer_to, open_body):
+            with pytest.raises(CaptureUnreadable, match="erased"):
+                opened(room.ledger, id_, room.key)
+    assert open_body(room.ledger, other, room.key) == BODY
+    assert len(room.files()) == 3
+    assert room.run("erase", first, *where).exit_code == 0  # again, and nothing more is recorded
+    report = verify(room.ledger)
+    assert (report.faults, report.num_erased, report.unfinished_erasures) == ([], 2, [])
 
 
 def refs(room: Room) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import secrets
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
@@ -83,7 +84,10 @@ def sent(room: Room, *bodies: bytes) -> list[str]:
 
     async def run() -> list[str]:
         ledger = room.open()
-        permits = [await ledger.intent(an_intent(), body, ORIGIN) for body in bodies]
+        permits = [
+            await ledger.intent(an_intent(f"dec_{secrets.token_hex(14)}"), body, ORIGIN)
+            for body in bodies
+        ]
         await ledger.close()
         return [permit.intent_id for permit in permits]
 
