@@ -83,6 +83,7 @@ class BatchRunner:
         self._keys = keys
         self._pace = pace
         self._runs: dict[str, Run] = {}  # by owner: one batch of a key at a time
+        self._planning: dict[str, asyncio.Task[None]] = {}  # by owner
         self._there_is_work = asyncio.Event()
         self._is_stopping = False
 
@@ -104,6 +105,9 @@ class BatchRunner:
         finally:
             self._is_stopping = True
             self._there_is_work.set()
+            for planning in self._planning.values():
+                planning.cancel()
+            workers += self._planning.values()
             try:
                 await asyncio.wait(workers, timeout=self._pace.grace_s)
             finally:  # also if it is cancelled once more
@@ -166,11 +170,13 @@ class BatchRunner:
 
     async def _tend(self, owner: str, run: Run) -> None:
         await self._check(run)
-        if run.wants_plan:
-            await self._plan(run)
-        if run.is_broken and run.num_running == 0:
+        is_planning = owner in self._planning
+        if run.wants_plan and not is_planning:  # takes long, and the others are not to wait
+            planning = self._planning[owner] = asyncio.create_task(self._plan(run))
+            planning.add_done_callback(lambda _: self._planning.pop(owner))
+        elif run.is_broken and run.num_running == 0 and not is_planning:
             del self._runs[owner]
-        elif run.is_over:
+        elif run.is_over and not is_planning:
             run.batch = run.finalizing()
             await self._batches.save(run.batch)
             await run.put_together(self._files)
@@ -254,6 +260,14 @@ class BatchRunner:
         await run.finish(index, result if is_better else home)
 
     async def _plan(self, run: Run) -> None:
+        """Plan ``run``, which is taken up anew where that fails."""
+        try:
+            await self._settle(run)
+        except Exception as error:  # noqa: BLE001 - the boundary: the batch is taken up anew
+            log.error("batch_not_settled", error=error)
+            run.is_broken = True
+
+    async def _settle(self, run: Run) -> None:
         """Settle which held lines of ``run`` are asked again; none of one that ends early."""
         plan = run.plan or {}
         if run.plan is None and run.may_begin and self._plans is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,13 +14,13 @@ from typing import Any
 import pytest
 
 from proxy.api import batch_run
-from proxy.api.auth import KeyTable
+from proxy.api.auth import KeyEntry, KeyTable
 from proxy.api.batch import Batch, Status
 from proxy.api.batch_runner import BatchRunner
 from proxy.errors import LocalBackendError
 from proxy.holding import HOLD, Held
 from proxy.ids import new_id
-from proxy.objects import ObjectStore
+from proxy.objects import ObjectStore, ObjectStoreError
 from proxy.types import Request, Response, Route, RouteReason, Target
 from tests.proxy.api.front_door import completion
 from tests.proxy.api.test_batch_runner import PACE, Scene
@@ -69,9 +70,12 @@ class Plans:
     sends: int = 1
     shown: list[int] = field(default_factory=list)
     fault: Exception | None = None
+    gate: threading.Event | None = None  # what is waited for first
 
     def __call__(self, held: Sequence[Held]) -> list[str | None]:
         self.shown.append(len(held))
+        if self.gate is not None:
+            self.gate.wait(60)
         if self.fault is not None:
             raise self.fault
         return ["dear" if place < self.sends else None for place in range(len(held))]
@@ -183,6 +187,54 @@ async def test_where_no_better_answer_comes_the_one_from_home_stands(scene: Plan
     errors = await scene.results(batch, batch.error_file_id)
     assert errors["c"]["response"]["status_code"] == 503
     assert sorted(scene.tiers.again()) == list(NAMES)  # none of them twice
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+async def test_a_plan_that_takes_long_keeps_no_other_batch_waiting(
+    cancels: bool, scene: Planned
+) -> None:
+    scene.plans.gate = threading.Event()
+    keys = KeyTable(
+        [
+            KeyEntry(id=name, sha256=digit * 64, app="a", team="t", environment="e")
+            for name, digit in (("open", "0"), ("another", "1"))
+        ]
+    )
+    batch = await scene.made_for(*NAMES)
+    try:
+        async with scene.running(keys):
+            async with asyncio.timeout(20):
+                while not scene.plans.shown:
+                    await asyncio.sleep(0.01)
+            if cancels:
+                await scene.batches.cancel("open", batch.id)
+            await scene.end_of(await scene.made("quick", owner="another"))
+            scene.plans.gate.set()
+            batch = await scene.end_of(batch)
+    finally:
+        scene.plans.gate.set()
+    assert len(scene.tiers.again()) == (0 if cancels else 1)
+    assert batch.counts.completed == 4
+
+
+async def test_what_cannot_be_settled_is_taken_up_anew(
+    scene: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle, num_tried = batch_run.Run.settle, 0
+
+    async def fails_once(run: batch_run.Run, plan: dict[int, str]) -> None:
+        nonlocal num_tried
+        num_tried += 1
+        if num_tried == 1:
+            raise ObjectStoreError("the disk is full")
+        await settle(run, plan)
+
+    monkeypatch.setattr(batch_run.Run, "settle", fails_once)
+    batch = await scene.made_for(*NAMES)
+    async with scene.running():
+        batch = await scene.end_of(batch)
+    assert (num_tried, len(scene.tiers.again())) == (2, 1)
+    assert sorted(await scene.said(batch)) == list(NAMES)
 
 
 async def test_without_a_plan_every_answer_from_home_stands(scene: Planned) -> None:
