@@ -2,7 +2,7 @@
 
 Each line is marked before it is asked, and its result is kept before the next one begins; so after
 any end of the process no finished line is asked twice, and a line whose mark has no result is told
-as interrupted instead of being sent again.
+as interrupted instead of being sent again, unless it was held at home and cannot have left.
 """
 
 from __future__ import annotations
@@ -60,6 +60,9 @@ class Run:
             kept = told.get(_id(index))
             if kept is None:
                 run.left.append(index)
+            elif kept.get("at_home"):  # the process ended, and nothing of it can have left
+                await run.give_back(index)
+                run.left.append(index)
             elif "result" in kept:
                 run._count(kept["result"])
             elif "held" in kept:
@@ -106,9 +109,12 @@ class Run:
         index = self.again.popleft()
         return index, (self.plan or {})[index]
 
-    async def begin(self, index: int, custom_id: str, request_id: str) -> None:
-        """Mark a line as under way; durable on return."""
-        await self._keep(index, {"custom_id": custom_id, "request_id": request_id})
+    async def begin(
+        self, index: int, custom_id: str, request_id: str, *, is_held: bool = False
+    ) -> None:
+        """Mark a line as under way; durable on return. ``is_held``: it cannot leave."""
+        mark = {"custom_id": custom_id, "request_id": request_id}
+        await self._keep(index, {**mark, "at_home": True} if is_held else mark)
 
     async def begin_again(self, index: int, custom_id: str, request_id: str) -> None:
         """Mark a line that has an answer from home as under way to a cloud; durable on return."""

@@ -226,7 +226,8 @@ class BatchRunner:
                 refused = answered(line.custom_id, *fault_body(error), request_id, None)
                 await run.finish(index, refused)
                 return
-            await run.begin(index, line.custom_id, request_id)
+            is_held = request.plan == HOLD
+            await run.begin(index, line.custom_id, request_id, is_held=is_held)
             status, body, decision_id, held = await self._answer(request)
             if wait_s is None or not _passes(status, body):
                 break

@@ -37,6 +37,7 @@ class Tiers:
     unable: set[str] = field(default_factory=set)
     fails: set[str] = field(default_factory=set)  # at the cloud
     hangs: set[str] = field(default_factory=set)  # at the cloud
+    hangs_at_home: set[str] = field(default_factory=set)
 
     async def answer(self, request: Request) -> Response:
         body: Any = request.body
@@ -49,6 +50,8 @@ class Tiers:
                 raise LocalBackendError("both are down")
             route = Route(Target.CLOUD, RouteReason.PLANNED)
             return Response(new_id("dec"), 200, completion(f"{request.plan} of {name}"), route)
+        if name in self.hangs_at_home:
+            await asyncio.sleep(60)
         held = Held(name not in self.unable, None, 10, REACH)
         route = Route(Target.LOCAL, RouteReason.HELD)
         if name in self.unable:
@@ -268,6 +271,35 @@ async def test_after_an_end_no_line_is_asked_twice_and_no_second_plan_is_made(
         assert told[name] == (f"dear of {name}" if sent else f"home of {name}")
     homes = [name for name, plan in scene.tiers.asked if plan == HOLD]
     assert sorted(homes) == list(NAMES)
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+async def test_a_line_that_could_not_leave_is_asked_again_after_an_end(
+    cancels: bool, scene: Planned
+) -> None:
+    scene.tiers.hangs_at_home = {"c", "d"}
+    batch = await scene.made_for(*NAMES)
+    async with scene.running():
+        async with asyncio.timeout(20):
+            while len(scene.tiers.asked) < len(NAMES):
+                await asyncio.sleep(0.02)
+    scene.tiers.hangs_at_home = set()
+    if cancels:
+        await scene.batches.cancel("open", batch.id)
+    async with scene.running():
+        batch = await scene.end_of(batch)
+    told = await scene.said(batch)
+    if cancels:
+        assert sorted(told) == ["a", "b"]
+        lost = await scene.results(batch, batch.error_file_id)
+        assert {name: one["error"]["code"] for name, one in lost.items()} == {
+            "c": "batch_cancelled",
+            "d": "batch_cancelled",
+        }
+        assert (batch.counts.completed, batch.counts.failed) == (2, 2)
+    else:
+        assert sorted(told) == list(NAMES)
+        assert len(scene.tiers.again()) == 1
 
 
 async def test_a_cancelled_batch_keeps_its_answers_from_home_and_sends_no_more(
