@@ -82,7 +82,15 @@ def segments_of(folder: Path) -> list[Segment]:
 
 def chain_folders(wal: Path) -> list[Path]:
     """The folders of all chains that have a segment."""
-    return [path for path in sorted(wal.iterdir()) if path.is_dir() and segments_of(path)]
+    return [path for path in sorted(wal.iterdir()) if path.is_dir() and has_segment(path)]
+
+
+def has_segment(folder: Path) -> bool:
+    """Whether it has one; not where a start took the empty folder away meanwhile."""
+    try:
+        return bool(segments_of(folder))
+    except FileNotFoundError:
+        return False
 
 
 def all_segments(wal: Path) -> list[Segment]:

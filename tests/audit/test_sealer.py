@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -127,6 +129,34 @@ def test_a_crash_before_the_first_line_leaves_nothing_wrong(tmp_path: Path) -> N
     asyncio.run(a_closed_ledger(tmp_path))
     assert not any((wal / name).exists() for name in ("c_1", "c_2", "c_3"))
     assert verify(tmp_path / "ledger").is_sound
+
+
+def come_and_go(wal: Path) -> None:
+    """Make chains without a line and take them away, again and again."""
+    for turn in itertools.count():
+        folders = [wal / f"c_{50 * turn + number}" for number in range(50)]
+        for folder in folders:
+            folder.mkdir()
+            (folder / f"{0:012d}.jsonl").touch()
+        for folder in folders:
+            (folder / f"{0:012d}.jsonl").unlink()
+            folder.rmdir()
+
+
+def test_a_ledger_can_be_verified_while_a_start_takes_empty_chains_away(tmp_path: Path) -> None:
+    asyncio.run(a_closed_ledger(tmp_path))
+    wal = tmp_path / "ledger" / "wal"
+    other = multiprocessing.get_context("spawn").Process(target=come_and_go, args=(wal,))
+    other.start()
+    try:
+        while not (wal / "c_0").exists():
+            assert other.is_alive()
+        for _ in range(100):
+            assert verify(tmp_path / "ledger").is_sound
+        assert other.is_alive()
+    finally:
+        other.kill()
+        other.join()
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a+b", "line\nfeed", "x" * 65])
