@@ -12,15 +12,13 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from proxy.canonical import parse_object
 from proxy.egress.chunks import ChunkRestorer
 from proxy.egress.mask import Masked
 from proxy.egress.restore import MARK
 from proxy.egress.usage import usage_of
-from proxy.errors import RequestError
 from proxy.flowing import Pipe
 from proxy.routes.chat_events import wants_usage
-from proxy.routes.events import BrokenStream
+from proxy.routes.events import BrokenStream, read_chunk
 from proxy.routes.progress import Progress
 from proxy.routes.route import Abroad
 from proxy.routes.saying import choices_of
@@ -171,12 +169,7 @@ class Incoming:
         Raises:
             BrokenStream: as `take`.
         """
-        chunk = _read(event)
-        if chunk is not None and chunk.get("error"):
-            raise BrokenStream("upstream_error")
-        is_chunk = self._call.is_chunk
-        if chunk is None or is_chunk is None or not is_chunk(chunk):
-            raise BrokenStream("garbage")
+        chunk = read_chunk(event, self._call.is_chunk)
         self._note(chunk)
         return list(self._told(chunk))
 
@@ -211,10 +204,3 @@ class Incoming:
 _FRAME: Final = frozenset(
     {"id", "object", "created", "model", "system_fingerprint", "service_tier"}
 )
-
-
-def _read(event: bytes) -> JSONObject | None:
-    try:
-        return parse_object(event)
-    except RequestError:
-        return None

@@ -13,12 +13,11 @@ from typing import Final
 
 import httpx2
 
-from proxy.canonical import parse_object
-from proxy.errors import LocalBackendError, RequestError
+from proxy.errors import LocalBackendError
 from proxy.flowing import Pipe
 from proxy.local.stream import NotReadable, Reader
 from proxy.routes.chat_events import wants_usage
-from proxy.routes.events import BrokenStream, EventReader
+from proxy.routes.events import BrokenStream, EventReader, read_chunk, read_object
 from proxy.routes.progress import Progress
 from proxy.routes.registry import ROUTES
 from proxy.routes.saying import said_in
@@ -232,11 +231,7 @@ class LocalStream:
         Raises:
             BrokenStream: ``garbage``, or ``upstream_error`` where it tells of one.
         """
-        chunk = _read(event)
-        if chunk is not None and chunk.get("error"):
-            raise BrokenStream("upstream_error")
-        if chunk is None or self._is_chunk is None or not self._is_chunk(chunk):
-            raise BrokenStream("garbage")
+        chunk = read_chunk(event, self._is_chunk)
         self.progress.note(chunk)
         shown = self._shown(chunk)
         if not self._flows:
@@ -274,17 +269,7 @@ async def _whole(response: httpx2.Response) -> JSONObject:
         payload += data
         if len(payload) > MAX_ANSWER_BYTES:
             raise BrokenStream("too_large")
-    told = _read(bytes(payload))
-    if told is None:
-        raise BrokenStream("garbage")
-    return told
-
-
-def _read(event: bytes) -> JSONObject | None:
-    try:
-        return parse_object(event)
-    except RequestError:
-        return None
+    return read_object(bytes(payload))
 
 
 def _word_for(fault: BaseException | None) -> str:

@@ -9,8 +9,12 @@ Source: WHATWG HTML, section 9.2.6, "Interpreting an event stream".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
+
+from proxy.canonical import parse_object
+from proxy.errors import RequestError
+from proxy.types import JSONObject
 
 #: The longest event, and the longest line of one, in bytes. A chunk of an answer has a few hundred.
 MAX_EVENT_BYTES: Final = 2**20
@@ -82,3 +86,32 @@ class EventReader:
             self._num_data_bytes += len(line)
             if self._num_data_bytes > self._most:
                 raise BrokenStream("too_large")
+
+
+def read_object(data: bytes) -> JSONObject:
+    """The JSON object in ``data``, read strictly.
+
+    Raises:
+        BrokenStream: ``garbage``; it has no context, which would hold text.
+    """
+    try:
+        told: JSONObject | None = parse_object(data)
+    except RequestError:
+        told = None
+    if told is None:
+        raise BrokenStream("garbage")
+    return told
+
+
+def read_chunk(event: bytes, is_chunk: Callable[[JSONObject], bool] | None) -> JSONObject:
+    """The chunk in ``event``; ``is_chunk`` tells those of its route, None: it has none.
+
+    Raises:
+        BrokenStream: ``garbage``, or ``upstream_error`` where it tells of one.
+    """
+    chunk = read_object(event)
+    if chunk.get("error"):
+        raise BrokenStream("upstream_error")
+    if is_chunk is None or not is_chunk(chunk):
+        raise BrokenStream("garbage")
+    return chunk
