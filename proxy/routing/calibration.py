@@ -6,7 +6,6 @@ A JSON file, never a pickle. It fits one model and one estimator, and is refused
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -15,8 +14,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from proxy import __version__
-from proxy.errors import LocalBackendError, SettingsError
-from proxy.local.model import is_ready, model_digest
+from proxy.errors import SettingsError
+from proxy.routing.artifact import (
+    canonical,
+    read,
+    refuse_if_changed,
+    refuse_if_of_another_model,
+    write,
+)
 from proxy.settings import Settings
 
 FORMAT: Final = 3
@@ -81,7 +86,7 @@ class Calibration:
 
     def canonical(self) -> bytes:
         """The contents as one line of JSON with sorted members."""
-        return json.dumps(self.contents(), sort_keys=True, separators=(",", ":")).encode()
+        return canonical(self.contents())
 
     def contents(self) -> dict[str, Any]:
         """The members, as JSON has them."""
@@ -96,10 +101,7 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write the artifact, whole or not at all."""
-        text = json.dumps({"id": self.id, **self.contents()}, indent=1, sort_keys=True) + "\n"
-        beside = path.with_name(path.name + ".new")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        write(path, self.id, self.contents())
 
 
 Made = TypeVar("Made", bound=Calibration)
@@ -125,17 +127,12 @@ def load_artifact(
         SettingsError: it cannot be read, is of another format, or its contents are not those that
             its id names.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        problem = f"{path} is no {made_as.KIND}: it cannot be read as JSON"
-        raise SettingsError(problem) from None
+    raw = read(path, made_as.KIND)
     made = _of(raw, made_as, more)
     if made is None:
         form = next(field.default for field in fields(made_as) if field.name == "format")
         raise SettingsError(f"{path} is no {made_as.KIND} of format {form}: make it anew")
-    if raw.get("id") != made.id:
-        raise SettingsError(f"{path} was changed after it was made: make it anew")
+    refuse_if_changed(path, raw, made)
     return made
 
 
@@ -156,25 +153,7 @@ def refuse_if_unfit(calibration: Calibration, settings: Settings) -> None:
             f"the {kind} was made for {calibration.estimator}, "
             f"RINGFENCE_ESTIMATOR is {settings.estimator}"
         )
-    if calibration.model != settings.local_model:
-        raise SettingsError(
-            f"the {kind} was made for the model {calibration.model}, "
-            f"RINGFENCE_LOCAL_MODEL is {settings.local_model}"
-        )
-    if calibration.model_digest != weights_digest(settings):
-        raise SettingsError(
-            f"the {kind} was made for other weights, or for a model that is served elsewhere"
-        )
-
-
-def weights_digest(settings: Settings) -> str | None:
-    """Digest of the embedded model's weights; None where there is none, or an endpoint answers."""
-    if settings.local_base_url is not None or not is_ready(settings.model_dir):
-        return None
-    try:
-        return model_digest(settings.model_dir)
-    except LocalBackendError:
-        return None
+    refuse_if_of_another_model(calibration, kind, settings)
 
 
 def is_old(calibration: Calibration) -> bool:

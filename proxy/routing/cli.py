@@ -22,7 +22,8 @@ from proxy.errors import SettingsError
 from proxy.local.embedded import EmbeddedServer
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.prices import load_prices
-from proxy.routing.calibration import CURVE_SHARES, PROMPT_FORM, Calibration, weights_digest
+from proxy.routing.artifact import weights_digest
+from proxy.routing.calibration import CURVE_SHARES, PROMPT_FORM, Calibration
 from proxy.routing.catalog import LEARNED, build_estimator, range_of, threshold_of
 from proxy.routing.chain import calibration_in_force
 from proxy.routing.collect import Collector

@@ -9,7 +9,6 @@ request may leave: that stays with its decision, made anew for every request.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -22,7 +21,15 @@ import numpy as np
 from proxy.errors import SettingsError
 from proxy.holding import Held
 from proxy.prices import Prices
-from proxy.routing.calibration import is_number, weights_digest
+from proxy.routing.artifact import (
+    canonical,
+    read,
+    refuse_if_changed,
+    refuse_if_of_another_model,
+    weights_digest,
+    write,
+)
+from proxy.routing.calibration import is_number
 from proxy.routing.features import FEATURES
 from proxy.routing.ladder import Ladder
 from proxy.routing.learned import LearnedModel, read_model
@@ -71,22 +78,16 @@ class Plan:
     @property
     def id(self) -> str:
         """``plan_`` and the first 28 hex digits of the SHA-256 of the contents."""
-        return f"plan_{hashlib.sha256(self._canonical()).hexdigest()[:28]}"
+        return f"plan_{hashlib.sha256(canonical(asdict(self))).hexdigest()[:28]}"
 
     @property
     def clouds(self) -> tuple[str, ...]:
         """The cloud models it knows."""
         return tuple(one.name for one in self.predictors[1:])
 
-    def _canonical(self) -> bytes:
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
-
     def save(self, path: Path) -> None:
         """Write the artifact, whole or not at all."""
-        text = json.dumps({"id": self.id, **asdict(self)}, indent=1, sort_keys=True) + "\n"
-        beside = path.with_name(path.name + ".new")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        write(path, self.id, asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +148,11 @@ def load_plan(path: Path) -> Plan:
         SettingsError: it cannot be read, is of another format, or its contents are not those that
             its id names.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise SettingsError(f"{path} is no plan: it cannot be read as JSON") from None
+    raw = read(path, "plan")
     made = _of(raw)
     if made is None:
         raise SettingsError(f"{path} is no plan of format {FORMAT}: make it anew")
-    if raw.get("id") != made.id:
-        raise SettingsError(f"{path} was changed after it was made: make it anew")
+    refuse_if_changed(path, raw, made)
     return made
 
 
@@ -175,15 +172,7 @@ def planner_in_force(settings: Settings, prices: Prices) -> Planner | None:
     if find_spec("scipy") is None:
         raise SettingsError('RINGFENCE_PLAN_FILE needs scipy: pip install "ringfence[calibrate]"')
     plan = load_plan(settings.plan_file)
-    if plan.model != settings.local_model:
-        raise SettingsError(
-            f"the plan was made for the model {plan.model}, "
-            f"RINGFENCE_LOCAL_MODEL is {settings.local_model}"
-        )
-    if plan.model_digest != weights_digest(settings):
-        raise SettingsError(
-            "the plan was made for other weights, or for a model that is served elsewhere"
-        )
+    refuse_if_of_another_model(plan, "plan", settings)
     return Planner(plan, prices, settings.batch_budget_usd)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from proxy.errors import SettingsError
-from proxy.routing.calibration import CURVE_SHARES, PROMPT_FORM, weights_digest
+from proxy.routing.artifact import weights_digest
+from proxy.routing.calibration import CURVE_SHARES, PROMPT_FORM
 from proxy.routing.chain import MAX_RUNGS, Chain, within_range
 from proxy.routing.curve import curve
 from proxy.routing.drift import spread_of

@@ -14,7 +14,8 @@ from proxy.learning import finetune as module
 from proxy.learning.finetune import Job, finetune
 from proxy.learning.recipe import Recipe
 from proxy.local.model import is_ready, model_digest, pull
-from proxy.routing.calibration import refuse_if_unfit, weights_digest
+from proxy.routing.artifact import weights_digest
+from proxy.routing.calibration import refuse_if_unfit
 from proxy.settings import Settings
 from tests.harness import model_dir
 from tests.proxy.learning.tiny import COLOURS, make_model, write_pairs

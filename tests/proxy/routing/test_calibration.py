@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import SettingsError
+from proxy.routing.artifact import weights_digest
 from proxy.routing.calibration import (
     Calibration,
     is_old,
     load_calibration,
-    weights_digest,
 )
 from proxy.routing.catalog import build_estimator
 from proxy.routing.chain import calibration_in_force
