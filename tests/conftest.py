@@ -1,9 +1,10 @@
-"""What all tests share: one embedded model server for the whole run."""
+"""What all tests share: one embedded model server for the whole run, and what streams wait for."""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,14 @@ def local_url() -> Iterator[str]:
     """The root of a real embedded model server."""
     with EmbeddedServer(model_dir(), "smollm2-135m-instruct", encoder_dir=encoder_dir()) as server:
         yield server.base_url
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """Shut until the test opens it, or is over."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -9,7 +9,7 @@ import json
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import pytest
 from audit.month import read_month
 from audit.verify import verify
 from demo.stand_in_cloud import END, Recorded, Reply, StandInCloud, chunk, streamed
+from proxy.routing.chain import Chain
 from tests.harness import RunningProxy, ringfence, running_proxy, write_policy
 from tests.proxy.egress.test_climb import HIGH, LOW, scored
 from tests.proxy.routing.tables import a_chain
@@ -32,18 +33,11 @@ CHEAP, DEAR = "gpt-4o-mini", "gpt-4o"
 MADE = a_chain(CHEAP, DEAR, model="smollm2-135m-instruct", threshold=1e-9, thresholds=(-0.5,))
 
 
-@pytest.fixture(scope="module")
-def _cloud() -> Iterator[StandInCloud]:
-    with StandInCloud() as cloud:
-        yield cloud
-
-
 @pytest.fixture
-def cloud(_cloud: StandInCloud) -> StandInCloud:
+def cloud(cloud: StandInCloud) -> StandInCloud:
     """The stand-in, whose cheap model is unsure."""
-    _cloud.requests.clear()
-    _cloud.reply = reply
-    return _cloud
+    cloud.reply = reply
+    return cloud
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +46,8 @@ def proxy(
 ) -> Iterator[RunningProxy]:
     """A proxy with a chain of two, for which no draft is sure enough."""
     folder = tmp_path_factory.mktemp("chain")
-    MADE.save(folder / "rungs.json")
     env = {
-        "RINGFENCE_LOCAL_BASE_URL": local_url,
-        "RINGFENCE_CONFIDENCE_THRESHOLD": "",
-        "RINGFENCE_RUNGS_FILE": str(folder / "rungs.json"),
+        **with_chain(folder, local_url),
         "RINGFENCE_EXPOSE_ROUTE_HEADERS": "true",
         "RINGFENCE_EXPOSE_METRICS": "true",
     }
@@ -71,6 +62,28 @@ def reply(recorded: Recorded) -> Reply:
         return streamed(*whole)
     told = LOW if body.get("logprobs") else None
     return Reply(body=scored(f"From {body['model']}.", body["model"], told))
+
+
+def at_the_gate(there: threading.Event, gate: threading.Event) -> Callable[[Recorded], Reply]:
+    """`reply`, but the dear model says that it was asked, and answers behind the gate."""
+
+    def waits(recorded: Recorded) -> Reply:
+        if json.loads(recorded.body)["model"] == DEAR:
+            there.set()
+            gate.wait(60)
+        return reply(recorded)
+
+    return waits
+
+
+def with_chain(folder: Path, local_url: str, made: Chain = MADE) -> dict[str, str]:
+    """The settings of a proxy that climbs the chain ``made``, which is kept in ``folder``."""
+    made.save(folder / "rungs.json")
+    return {
+        "RINGFENCE_LOCAL_BASE_URL": local_url,
+        "RINGFENCE_CONFIDENCE_THRESHOLD": "",
+        "RINGFENCE_RUNGS_FILE": str(folder / "rungs.json"),
+    }
 
 
 def attempts_after(proxy: RunningProxy, before: int, num: int) -> list[dict[str, Any]]:
@@ -165,12 +178,7 @@ def test_what_is_pinned_climbs_nowhere(proxy: RunningProxy, cloud: StandInCloud)
 def test_the_ledger_is_sound_and_its_month_counts_requests_and_attempts(
     local_url: str, cloud: StandInCloud, tmp_path: Path
 ) -> None:
-    MADE.save(tmp_path / "rungs.json")
-    env = {
-        "RINGFENCE_LOCAL_BASE_URL": local_url,
-        "RINGFENCE_CONFIDENCE_THRESHOLD": "",
-        "RINGFENCE_RUNGS_FILE": str(tmp_path / "rungs.json"),
-    }
+    env = with_chain(tmp_path, local_url)
     with running_proxy(tmp_path, cloud.base_url, env) as proxy:
         proxy.ask(QUESTION)
         name = str(proxy.records("decision")[0]["time"])[:7]
@@ -182,23 +190,11 @@ def test_the_ledger_is_sound_and_its_month_counts_requests_and_attempts(
 
 
 def test_a_proxy_that_is_killed_while_it_climbs_leaves_a_sound_record(
-    local_url: str, cloud: StandInCloud, tmp_path: Path
+    local_url: str, cloud: StandInCloud, gate: threading.Event, tmp_path: Path
 ) -> None:
-    MADE.save(tmp_path / "rungs.json")
-    env = {
-        "RINGFENCE_LOCAL_BASE_URL": local_url,
-        "RINGFENCE_CONFIDENCE_THRESHOLD": "",
-        "RINGFENCE_RUNGS_FILE": str(tmp_path / "rungs.json"),
-    }
-    there, gate = threading.Event(), threading.Event()
-
-    def waits(recorded: Recorded) -> Reply:
-        if json.loads(recorded.body)["model"] == DEAR:
-            there.set()
-            gate.wait(60)
-        return reply(recorded)
-
-    cloud.reply = waits
+    env = with_chain(tmp_path, local_url)
+    there = threading.Event()
+    cloud.reply = at_the_gate(there, gate)
     with running_proxy(tmp_path, cloud.base_url, env) as proxy, ThreadPoolExecutor(1) as client:
         asked = client.submit(proxy.ask, QUESTION)
         assert there.wait(60)
@@ -220,7 +216,8 @@ def test_a_proxy_that_is_killed_while_it_climbs_leaves_a_sound_record(
 def test_a_chain_that_names_what_no_destination_has_does_not_start(
     local_url: str, tmp_path: Path
 ) -> None:
-    a_chain(CHEAP, "gpt-9", model="smollm2-135m-instruct").save(tmp_path / "rungs.json")
+    unknown = a_chain(CHEAP, "gpt-9", model="smollm2-135m-instruct")
+    unknown.save(tmp_path / "rungs.json")
     told = ringfence(
         "check",
         RINGFENCE_LOCAL_BASE_URL=local_url,
@@ -230,11 +227,7 @@ def test_a_chain_that_names_what_no_destination_has_does_not_start(
     )
     assert told.returncode == 1
     assert "no destination of the policy has gpt-9" in " ".join(told.stdout.split())
-    env = {
-        "RINGFENCE_LOCAL_BASE_URL": local_url,
-        "RINGFENCE_CONFIDENCE_THRESHOLD": "",
-        "RINGFENCE_RUNGS_FILE": str(tmp_path / "rungs.json"),
-    }
+    env = with_chain(tmp_path, local_url, unknown)
     with pytest.raises(AssertionError, match="no destination of the policy has gpt-9"):
         with running_proxy(tmp_path, "http://127.0.0.1:9/v1", env):
             pass

@@ -45,14 +45,6 @@ WORDS = (
 LATER = (chunk({"content": REST.strip()}), chunk({}, "stop"), END)
 
 
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """Shut until the test opens it, or is over."""
-    gate = threading.Event()
-    yield gate
-    gate.set()
-
-
 @pytest.fixture(scope="module")
 def _servers(
     tmp_path_factory: pytest.TempPathFactory,
@@ -358,21 +350,17 @@ def test_an_answer_that_cannot_be_pinned_is_not_given_on(
     env = {"RINGFENCE_LOCAL_BASE_URL": local.base_url, "RINGFENCE_LOCAL_MODEL": "scripted"}
     with running_proxy(tmp_path, None, env) as proxy:
         local.reply = lambda _: streamed(*WORDS[:3], gate, *LATER)
-        breaks_off(proxy, gate)
-
-
-def breaks_off(proxy: RunningProxy, gate: threading.Event) -> None:
-    with listening(proxy, asked()) as events:
-        held: list[Any] = []
-        while said(held) != "The second ":
-            held.append(next(events))
-        with closing(sqlite3.connect(next(proxy.data_dir.rglob("pins*.sqlite3")))) as db:
-            db.execute("DROP TABLE pins")
-        gate.set()
-        rest = list(events)
-        assert rest[-1]["error"]["code"] == "pins_unavailable"
-        assert said(rest) == ""
-        assert answered(proxy)["error_type"] == "not_pinned"
+        with listening(proxy, asked()) as events:
+            held: list[Any] = []
+            while said(held) != "The second ":
+                held.append(next(events))
+            with closing(sqlite3.connect(next(proxy.data_dir.rglob("pins*.sqlite3")))) as db:
+                db.execute("DROP TABLE pins")
+            gate.set()
+            rest = list(events)
+            assert rest[-1]["error"]["code"] == "pins_unavailable"
+            assert said(rest) == ""
+            assert answered(proxy)["error_type"] == "not_pinned"
 
 
 def test_a_request_that_takes_too_long_ends_in_an_error_event(

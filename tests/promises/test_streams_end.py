@@ -31,27 +31,12 @@ NUM_LARGE = 100
 END = (chunk({}, "stop"), b"data: [DONE]\n\n")
 
 
-@pytest.fixture(scope="module")
-def _cloud() -> Iterator[StandInCloud]:
-    with StandInCloud() as cloud:
-        yield cloud
-
-
 @pytest.fixture
-def cloud(_cloud: StandInCloud) -> StandInCloud:
-    """The stand-in, with nothing recorded yet."""
-    _cloud.requests.clear()
-    _cloud.num_told = 0
-    _cloud.left.clear()
-    return _cloud
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """Shut until the test opens it, or is over."""
-    gate = threading.Event()
-    yield gate
-    gate.set()
+def cloud(cloud: StandInCloud) -> StandInCloud:
+    """The stand-in, with nothing told yet."""
+    cloud.num_told = 0
+    cloud.left.clear()
+    return cloud
 
 
 def proxy_with(

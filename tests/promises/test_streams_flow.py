@@ -37,14 +37,6 @@ WORDS = (chunk({"role": "assistant", "content": "The"}), chunk({"content": " Vol
 WHOLE = (*WORDS, chunk({}, "stop"), END)
 
 
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """Shut until the test opens it, or is over."""
-    gate = threading.Event()
-    yield gate
-    gate.set()
-
-
 def asked(**more: Any) -> dict[str, Any]:
     message = {"role": "user", "content": QUESTION}
     return {"model": "ringfence", "messages": [message], "max_tokens": 4, "stream": True, **more}

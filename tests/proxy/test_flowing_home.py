@@ -49,13 +49,6 @@ def server() -> Iterator[StandInCloud]:
 
 
 @pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    gate = threading.Event()
-    yield gate
-    gate.set()
-
-
-@pytest.fixture
 async def home(world: World, server: StandInCloud) -> AsyncIterator[World]:
     """A world whose local tier is an endpoint that streams."""
     backend = OpenAIHTTPBackend(server.base_url, "local", timeout_s=10.0)

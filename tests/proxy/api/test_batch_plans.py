@@ -302,9 +302,9 @@ async def test_a_line_that_could_not_leave_is_asked_again_after_an_end(
         assert len(scene.tiers.again()) == 1
 
 
-async def test_a_cancelled_batch_keeps_its_answers_from_home_and_sends_no_more(
-    scene: Planned,
-) -> None:
+@asynccontextmanager
+async def cut_off_while_it_sends(scene: Planned) -> AsyncIterator[Batch]:
+    """A batch of which two lines are under way to a cloud, which never answers."""
     scene.plans.sends = 4
     scene.tiers.hangs = set(NAMES)
     batch = await scene.made_for(*NAMES)
@@ -312,6 +312,13 @@ async def test_a_cancelled_batch_keeps_its_answers_from_home_and_sends_no_more(
         async with asyncio.timeout(20):
             while len(scene.tiers.again()) < 2:
                 await asyncio.sleep(0.02)
+        yield batch
+
+
+async def test_a_cancelled_batch_keeps_its_answers_from_home_and_sends_no_more(
+    scene: Planned,
+) -> None:
+    async with cut_off_while_it_sends(scene) as batch:
         await scene.batches.cancel("open", batch.id)
     scene.tiers.hangs = set()
     async with scene.running():
@@ -344,13 +351,8 @@ async def test_nothing_of_a_plan_is_kept_once_its_batch_is_over(scene: Planned) 
 
 
 async def test_a_batch_whose_file_is_gone_tells_its_answers_from_home(scene: Planned) -> None:
-    scene.plans.sends = 4
-    scene.tiers.hangs = set(NAMES)
-    batch = await scene.made_for(*NAMES)
-    async with scene.running():
-        async with asyncio.timeout(20):
-            while len(scene.tiers.again()) < 2:
-                await asyncio.sleep(0.02)
+    async with cut_off_while_it_sends(scene) as batch:
+        pass
     await scene.files.forget("open", batch.input_file_id)
     async with scene.running():
         batch = await scene.end_of(batch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import threading
 import time
@@ -20,10 +19,17 @@ from audit.month import read_month
 from audit.query import Filter, query, uninspected_egress
 from audit.stores.postgres_copy import copy_ledger
 from audit.verify import verify
-from demo.stand_in_cloud import Recorded, Reply, StandInCloud
+from demo.stand_in_cloud import StandInCloud
 from tests.audit.stores.database import Database, a_database, server_or_skip, sql
 from tests.harness import SCHEMA, RunningProxy, records_in, running_proxy, write_policy
-from tests.promises.test_chains_climb import CHEAP, DEAR, MADE, QUESTION, reply
+from tests.promises.test_chains_climb import (
+    CHEAP,
+    DEAR,
+    QUESTION,
+    at_the_gate,
+    reply,
+    with_chain,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -88,28 +94,18 @@ def test_what_leaves_is_in_the_database_first_and_without_it_nothing_leaves(
 
 @pytest.mark.timeout(600)
 def test_a_chain_records_each_attempt_and_a_kill_between_two_leaves_it_sound(
-    local_url: str, tmp_path: Path
+    local_url: str, gate: threading.Event, tmp_path: Path
 ) -> None:
-    MADE.save(tmp_path / "rungs.json")
-    there, gate = threading.Event(), threading.Event()
-
-    def waits(recorded: Recorded) -> Reply:
-        if json.loads(recorded.body)["model"] == DEAR:
-            there.set()
-            gate.wait(60)
-        return reply(recorded)
-
+    there = threading.Event()
     with a_database(server_or_skip()) as database, StandInCloud(reply) as cloud:
         env = {
-            "RINGFENCE_LOCAL_BASE_URL": local_url,
+            **with_chain(tmp_path, local_url),
             "RINGFENCE_LEDGER_URL": database.writer,
-            "RINGFENCE_CONFIDENCE_THRESHOLD": "",
-            "RINGFENCE_RUNGS_FILE": str(tmp_path / "rungs.json"),
         }
         with running_proxy(tmp_path, cloud.base_url, env) as proxy:
             assert proxy.ask(QUESTION).model == DEAR
             assert len(cloud.requests) == num_intents(database) == 2
-            cloud.reply = waits
+            cloud.reply = at_the_gate(there, gate)
             with ThreadPoolExecutor(1) as client:
                 asked = client.submit(proxy.ask, QUESTION)
                 assert there.wait(60)

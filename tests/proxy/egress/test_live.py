@@ -47,14 +47,6 @@ async def stage(cloud: StandInCloud, tmp_path: Path) -> AsyncIterator[Stage]:
         yield stage
 
 
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """Shut until the test opens it, or is over."""
-    gate = threading.Event()
-    yield gate
-    gate.set()
-
-
 async def ask(
     stage: Stage, body: JSONObject | None = None, **decided: Any
 ) -> Outcome | CloudStream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -24,19 +24,6 @@ OPENING = chunk({"role": "assistant", "content": ""})
 WORDS = (chunk({"content": "The"}), chunk({"content": " Volga."}))
 LAST_OF_MANY = (chunk({"content": "word " * 2**18}), chunk({}, "stop"), END)
 WHOLE = (OPENING, *WORDS, chunk({}, "stop"), END)
-
-
-@pytest.fixture
-def server() -> Iterator[StandInCloud]:
-    with StandInCloud() as server:
-        yield server
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    gate = threading.Event()
-    yield gate
-    gate.set()
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,19 +58,6 @@ class Seen:
             return self.doom_at is not None and self.num_tokens >= self.doom_at
 
         return Watch(after, hold, self.ends.append, doomed)
-
-
-@pytest.fixture
-def server() -> Iterator[StandInCloud]:
-    with StandInCloud() as server:
-        yield server
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    gate = threading.Event()
-    yield gate
-    gate.set()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,13 +198,6 @@ def pieces(value: float, number: int) -> list[bytes]:
         }
         told.append(event({"id": "c", "object": "chat.completion.chunk", "choices": [choice]}))
     return told
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    gate = threading.Event()
-    yield gate
-    gate.set()
 
 
 @pytest.mark.slow
