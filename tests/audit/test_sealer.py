@@ -8,6 +8,7 @@ import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -131,9 +132,10 @@ def test_a_crash_before_the_first_line_leaves_nothing_wrong(tmp_path: Path) -> N
     assert verify(tmp_path / "ledger").is_sound
 
 
-def come_and_go(wal: Path) -> None:
+def come_and_go(wal: Path, begun: Event) -> None:
     """Make chains without a line and take them away, again and again."""
     for turn in itertools.count():
+        begun.set()
         folders = [wal / f"c_{50 * turn + number}" for number in range(50)]
         for folder in folders:
             folder.mkdir()
@@ -146,11 +148,12 @@ def come_and_go(wal: Path) -> None:
 def test_a_ledger_can_be_verified_while_a_start_takes_empty_chains_away(tmp_path: Path) -> None:
     asyncio.run(a_closed_ledger(tmp_path))
     wal = tmp_path / "ledger" / "wal"
-    other = multiprocessing.get_context("spawn").Process(target=come_and_go, args=(wal,))
+    spawn = multiprocessing.get_context("spawn")
+    begun = spawn.Event()
+    other = spawn.Process(target=come_and_go, args=(wal, begun))
     other.start()
     try:
-        while not (wal / "c_0").exists():
-            assert other.is_alive()
+        assert begun.wait(60)
         for _ in range(100):
             assert verify(tmp_path / "ledger").is_sound
         assert other.is_alive()
