@@ -59,11 +59,16 @@ async def exchange(ledger: Ledger) -> str:
 
 
 async def until_writable(ledger: Ledger) -> None:
-    for _ in range(600):
-        if ledger.writable:
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail("the ledger did not come back by itself")
+    async with asyncio.timeout(60):
+        while not ledger.writable:
+            await asyncio.sleep(0.02)
+
+
+async def until_there(url: str, kind: str, number: int = 1) -> None:
+    """Wait until so many records of a kind stand in the database."""
+    async with asyncio.timeout(60):
+        while sum(member["kind"] == kind for member in members_of(url)) < number:
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("table", ["line", "head", "epoch", "finished"])
@@ -176,10 +181,7 @@ async def test_a_record_whose_answer_was_lost_stands_once_and_its_intent_is_clos
     ledger = open_on(wire.url, tmp_path, seal_every_s=0.5)
     wire.lose_answers = True
     waiting = asyncio.ensure_future(ledger.intent(an_intent(), b"body", ORIGIN))
-    for _ in range(200):
-        if any(member["kind"] == "egress.intent" for member in members_of(database.reader)):
-            break
-        await asyncio.sleep(0.02)
+    await until_there(database.reader, "egress.intent")
     wire.cut()
     with pytest.raises(LedgerUnwritable):
         await waiting
@@ -194,14 +196,6 @@ async def test_a_record_whose_answer_was_lost_stands_once_and_its_intent_is_clos
     report = checked(database.reader, tmp_path / "copy")
     assert report.faults == []
     assert (report.open_chains, report.open_intents, report.num_unsealed) == (0, 0, 0)
-
-
-async def until_there(url: str, kind: str, number: int = 1) -> None:
-    for _ in range(200):
-        if sum(member["kind"] == kind for member in members_of(url)) >= number:
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail(f"no {kind} came")
 
 
 @pytest.mark.parametrize("recovers", [True, False], ids=["recovers first", "closed as it is"])

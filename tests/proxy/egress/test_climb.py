@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -569,7 +570,7 @@ async def test_every_answer_is_inspected_and_a_withheld_one_is_neither_scored_no
 
 @pytest.mark.parametrize("model", ["cheap", "mid", "dear"])
 async def test_a_client_that_leaves_while_a_model_answers_ends_the_climb_there(
-    model: str, height: Height
+    model: str, height: Height, gate: threading.Event
 ) -> None:
     there = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -577,9 +578,9 @@ async def test_a_client_that_leaves_while_a_model_answers_ends_the_climb_there(
     def tell(asked: str) -> None:
         if asked == model:
             loop.call_soon_threadsafe(there.set)
+            gate.wait(60)
 
     height.before = tell
-    height.says[model] = Reply(body=scored("Late.", model, LOW), delay_s=0.3)
     task = asyncio.create_task(height.ask())
     await there.wait()
     task.cancel()

@@ -33,7 +33,7 @@ def cloud() -> Iterator[StandInCloud]:
 @pytest.fixture
 async def backend() -> AsyncIterator[OpenAICloud]:
     door = Door()
-    yield OpenAICloud(door, api_key="k", timeout_s=1.0)
+    yield OpenAICloud(door, api_key="k", timeout_s=3.0)
     await door.aclose()
 
 
@@ -65,7 +65,7 @@ async def test_brings_the_answer_and_what_it_cost(
         (Reply(200, b'{"choices":[]}'), "garbage", 200, "yes"),
         (Reply(200, b'{"choices":[{"message":"canary"}]}'), "garbage", 200, "yes"),
         (Reply(200, b'{"choices":[{"message":{}}],"choices":[]}'), "garbage", 200, "yes"),
-        (Reply(200, delay_s=2.0), "timeout", None, "unknown"),
+        (Reply(200, delay_s=6.0), "timeout", None, "unknown"),
         (Reply(200, cut=True), "connection", None, "unknown"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,

@@ -210,7 +210,7 @@ async def test_an_endpoint_that_says_nothing_in_time_is_late(
     server: StandInCloud, gate: threading.Event
 ) -> None:
     server.reply = lambda _: streamed(OPENING, gate, *WORDS)
-    async with backend(server, timeout_s=0.2) as local:
+    async with backend(server, timeout_s=0.5) as local:
         with pytest.raises(LocalBackendError, match="in time"):
             await local.begin(a_request(a_body(stream=True)))
 
@@ -219,7 +219,7 @@ async def test_an_endpoint_that_falls_silent_is_late(
     server: StandInCloud, gate: threading.Event
 ) -> None:
     server.reply = lambda _: streamed(WORDS[0], gate, WORDS[1])
-    async with begun(server, timeout_s=0.3) as stream:
+    async with begun(server, timeout_s=3.0) as stream:
         assert said(await stream.pipe.rest()) == "The"
         with pytest.raises(LocalBackendError, match="in time"):
             await stream.pipe.rest()
@@ -229,7 +229,10 @@ async def test_an_endpoint_that_falls_silent_is_late(
 async def test_a_reader_that_stops_holds_the_endpoint_back(server: StandInCloud) -> None:
     server.reply = lambda _: streamed(*WORDS[:1] * 500, chunk({}, "stop"), END)
     async with begun(server) as stream:
-        for _ in range(200):
+        async with asyncio.timeout(30):
+            while stream.pipe.num_waiting < MAX_WAITING:
+                await asyncio.sleep(0.001)
+        for _ in range(100):  # time enough for more, were there a way
             await asyncio.sleep(0.001)
         assert stream.pipe.num_waiting == MAX_WAITING
         assert not stream.progress.has_ended
