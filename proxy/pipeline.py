@@ -358,8 +358,7 @@ class Pipeline:
 
     def _flows_home(self, flow: Flow) -> bool:
         """Whether its client may have the local answer while it is made, whatever it comes to."""
-        wants_local = flow.request.model == self._parts.local_model
-        return flow.request.live and (wants_local or not flow.decision.may_leave)
+        return flow.request.live and not self._may_escalate(flow)
 
     def _cloud_ready(self, flow: Flow) -> bool:
         cloud = self._parts.cloud

@@ -34,7 +34,8 @@ class Situation:
 
     ``confidence`` is None where there is no draft; then ``local_unable`` tells a model that cannot
     serve the request from a tier that is down. ``flows``: the client gets the local answer while
-    it is made, so that its route is settled. ``by_model``: only the cloud model that the client
+    it is made, so that its route is settled: before it began, or by the ``confidence`` of its
+    beginning. ``by_model``: only the cloud model that the client
     named can stand in for the local one. ``unmaskable``: masking was tried, and did not leave a
     body that policy lets go. ``unaffordable``: why no budget bears it; None: one does, or it was
     not asked. ``ahead``: no draft was tried yet, and why none is wanted first; None: one is.
@@ -76,6 +77,8 @@ def _by_confidence(decision: Decision, situation: Situation) -> Route:
         return Route(Target.LOCAL, RouteReason.MODEL_IS_LOCAL)
     if situation.held:
         return Route(Target.LOCAL, RouteReason.HELD)
+    if situation.flows and situation.confidence is None:
+        return Route(Target.LOCAL, RouteReason.CLOUD_UNAVAILABLE, degraded=True)
     if situation.flows:
         return Route(Target.LOCAL, RouteReason.COMMITTED_EARLY)
     if situation.confidence is None or situation.confidence.score is None:

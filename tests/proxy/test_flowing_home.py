@@ -20,9 +20,10 @@ from proxy.errors import LocalBackendError
 from proxy.flowing import LiveAnswer
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.pipeline import Pipeline
+from proxy.policy.switch import EgressSwitch
 from proxy.routing.committing import Commitment, EarlyCommit
 from proxy.routing.route import Modes
-from proxy.types import JSONObject, Response, RouteReason
+from proxy.types import JSONObject, Response, Route, RouteReason, Target
 from tests.factories import a_body, a_finding, a_request
 from tests.proxy.local.test_watched import GIVES, token
 from tests.proxy.test_pipeline import (
@@ -102,6 +103,34 @@ async def test_whatever_hangs_on_the_confidence_or_must_be_whole_is_asked_for_wh
     response = await ask(home, body, live=why in ("may leave", "shadow"))
     assert response.live is None
     assert b'"stream"' not in server.requests[0].body
+
+
+@pytest.mark.parametrize("why", ["no cloud", "switched off"])
+async def test_where_no_cloud_could_answer_the_local_answer_flows(
+    why: str, home: World, server: StandInCloud
+) -> None:
+    if why == "no cloud":
+        home.parts = replace(home.parts, cloud=None)
+    else:
+        EgressSwitch(home.folder).turn_off("operator", "drill")
+    response = await ask(home)
+    assert (response.pinned, response.confidence) == (False, None)
+    assert response.route == Route(Target.LOCAL, RouteReason.CLOUD_UNAVAILABLE, degraded=True)
+    assert home.routing()["reason"] == "cloud_unavailable"
+    assert await read(response.live) == SAID
+    home.parts = replace(home.parts, modes=Modes(shadow=True))
+    server.reply = lambda _: Reply()
+    assert (await ask(home)).live is None  # its confidence tells what would have been
+
+
+async def test_where_no_cloud_could_answer_what_saw_masked_values_flows_behind_its_pins(
+    home: World, masking: World
+) -> None:
+    home.parts = replace(home.parts, inspector=ReadingInspector(), cloud=None)
+    response = await ask(home, a_body(NAMED, stream=True))
+    assert response.pinned
+    told = await read(response.live)
+    assert await home.parts.pins.find(lambda: [told.casefold()]) is not None
 
 
 async def test_a_pinned_answer_flows_in_the_shadow_too(home: World) -> None:

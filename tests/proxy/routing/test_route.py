@@ -126,14 +126,16 @@ def test_route(
 def test_what_its_client_gets_while_it_is_made_stays_whatever_its_confidence(
     confidence: Confidence | None, shadow: bool
 ) -> None:
-    for action, model, reason in (
-        (Action.LOCAL_ONLY, "ringfence", RouteReason.PINNED),
-        (Action.ALLOW, "local", RouteReason.MODEL_IS_LOCAL),
-        (Action.ALLOW, "ringfence", RouteReason.COMMITTED_EARLY),
-        (Action.MASK, "ringfence", RouteReason.COMMITTED_EARLY),
+    unasked = confidence is None  # nobody could have answered better, so nobody asked
+    free = RouteReason.CLOUD_UNAVAILABLE if unasked else RouteReason.COMMITTED_EARLY
+    for action, model, reason, degraded in (
+        (Action.LOCAL_ONLY, "ringfence", RouteReason.PINNED, False),
+        (Action.ALLOW, "local", RouteReason.MODEL_IS_LOCAL, False),
+        (Action.ALLOW, "ringfence", free, unasked),
+        (Action.MASK, "ringfence", free, unasked),
     ):
         situation = replace(a_situation(confidence, model=model, shadow=shadow), flows=True)
-        assert choose_route(a_decision(action), situation) == Route(Target.LOCAL, reason)
+        assert choose_route(a_decision(action), situation) == Route(Target.LOCAL, reason, degraded)
     blocked = choose_route(a_decision(Action.BLOCK), replace(a_situation(confidence), flows=True))
     assert blocked.target is Target.REFUSE
 
