@@ -190,7 +190,8 @@ def _load(store: LedgerStore, epoch: Epoch) -> Ed25519PrivateKey:
         key = Ed25519PrivateKey.from_private_bytes(raw)
     if key is None or public_bytes(key) != epoch.public:
         raise LedgerUnwritable(
-            "the ledger's signing key is missing; restore it, or begin a new ledger folder"
+            "the ledger's signing key is missing from its folder of keys (--keys); restore it, "
+            "or begin a new ledger folder"
         )
     return key
 

@@ -105,11 +105,18 @@ class LocalBackendError(ProxyError):
     code = "local_unavailable"
     http_status = 503
 
-    def __init__(self, public_message: str, *, unable: bool = False) -> None:
-        super().__init__(public_message)
+    def __init__(
+        self,
+        public_message: str,
+        *,
+        unable: bool = False,
+        code: str | None = None,
+        param: str | None = None,
+    ) -> None:
+        super().__init__(public_message, param=param)
         self.unable = unable
         if unable:
-            self.code = "unsupported_by_local"
+            self.code = code or "unsupported_by_local"
             self.http_status = RequestError.http_status
             self.error_type = RequestError.error_type
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response as HttpResponse
@@ -50,9 +51,28 @@ class StoredResponses:
     async def input_items(self, http: HttpRequest) -> HttpResponse:
         """What a response was made from, the newest first unless asked otherwise."""
         items = (await self._conversations.kept(caller_of(http), _id(http))).items
-        query = query_of(http)
-        return json_reply(200, page_of(items, query, default=_DEFAULT_PAGE, most=MAX_PAGE))
+        query, listed = query_of(http), [as_listed(item) for item in items]
+        return json_reply(200, page_of(listed, query, default=_DEFAULT_PAGE, most=MAX_PAGE))
 
 
 def _id(http: HttpRequest) -> str:
     return str(http.path_params["id"])
+
+
+def as_listed(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item of the input as OpenAI lists it: of a full form, however short a client put it."""
+    listed = {"type": "message", "status": "completed", **item}
+    content = item.get("content")
+    if isinstance(content, str):
+        kind = "output_text" if item.get("role") == "assistant" else "input_text"
+        content = [{"type": kind, "text": content}]
+    if isinstance(content, list):
+        listed["content"] = [_part(part) for part in content]
+    return listed
+
+
+def _part(part: Mapping[str, Any]) -> dict[str, Any]:
+    said: dict[str, Any] = (
+        {"annotations": [], "logprobs": []} if part.get("type") == "output_text" else {}
+    )
+    return {**said, **part}

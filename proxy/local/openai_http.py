@@ -14,21 +14,18 @@ from proxy.canonical import canonical_bytes, parse_object
 from proxy.errors import LocalBackendError, RequestError
 from proxy.local.live import MAX_ANSWER_BYTES, Asking, LocalStream, NotStreamed, Watch
 from proxy.local.probe import UNPROBED, Abilities, Given, Reply, probe_abilities
+from proxy.local.refusals import UNABLE, refusal
 from proxy.local.stream import NotReadable, Reader
 from proxy.routes.chat import CHAT
 from proxy.routes.form import written
 from proxy.routes.logprobs import NUM_TOP
 from proxy.routes.registry import ROUTES
-from proxy.routes.route import AtHome, Raw
+from proxy.routes.route import Raw
 from proxy.settings import Settings
 from proxy.types import JSON, Draft, JSONObject, Request
 
 _PROBE_TIMEOUT_S: Final = 60.0
 
-#: Statuses that say "not this request", as against "not now".
-_UNABLE: Final = frozenset({400, 404, 413, 415, 422})
-#: Statuses that say that there is no such route, or no such model.
-_MISSING: Final = frozenset({404, 405, 501})
 _JSON_TYPE: Final = "application/json"
 
 
@@ -78,7 +75,7 @@ class OpenAIHTTPBackend:
             body, kind = await asyncio.to_thread(written, asked)
         else:
             body, kind = canonical_bytes(asked), _JSON_TYPE
-        told = await self._post_in_time(home, body, kind)
+        told = await self._post_in_time(request, body, kind)
         if isinstance(told, LocalBackendError):
             raise told
         return self._draft(told, request, started)
@@ -146,7 +143,7 @@ class OpenAIHTTPBackend:
                     headers={"content-type": _JSON_TYPE, "accept-encoding": "identity"},
                 ) as response:
                     if response.status_code != 200:
-                        return None if response.status_code in _UNABLE else _down()
+                        return None if response.status_code in UNABLE else _down()
                     num_bytes = 0
                     async for chunk in response.aiter_raw():
                         num_bytes += len(chunk)
@@ -236,21 +233,24 @@ class OpenAIHTTPBackend:
         await self._wire.aclose()
 
     async def _post_in_time(
-        self, home: AtHome, body: bytes, kind: str
+        self, request: Request, body: bytes, kind: str
     ) -> JSONObject | LocalBackendError:
         """`_post` under one limit for the whole: a server that dribbles is late too."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._post(home, body, kind)
+                return await self._post(request, body, kind)
         except TimeoutError:
             return _late()
 
-    async def _post(self, home: AtHome, body: bytes, kind: str) -> JSONObject | LocalBackendError:
+    async def _post(
+        self, request: Request, body: bytes, kind: str
+    ) -> JSONObject | LocalBackendError:
+        home = ROUTES[request.route].at_home
         told = await self._send(home.path, body, kind)
         if isinstance(told, LocalBackendError):
             return told
         if told.status != 200:
-            return _refusal(told.status, home.missing)
+            return refusal(told.status, told.body, request, home.missing)
         if home.taken is not None:
             answer = await asyncio.to_thread(home.taken, Raw(told.media_type, told.body))
             return answer or _other_form()
@@ -311,14 +311,6 @@ def _other_form() -> LocalBackendError:
 
 def _late() -> LocalBackendError:
     return LocalBackendError("The local model did not answer in time.")
-
-
-def _refusal(status: int, missing: str | None) -> LocalBackendError:
-    if status in _MISSING and missing is not None:
-        return LocalBackendError(missing, unable=True)
-    if status in _UNABLE:
-        return LocalBackendError("The local model cannot serve this request.", unable=True)
-    return LocalBackendError(f"The local model answered with status {status}.")
 
 
 def _count(usage: JSON, name: str) -> int:

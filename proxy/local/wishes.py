@@ -11,7 +11,7 @@ from proxy.types import JSON, JSONObject
 
 #: What the model cannot do, or asks for what is so anyway: the values that are fine. A name that is
 #: neither here nor read below (`user`, `metadata`, an app's own) changes nothing about an answer.
-_REFUSED: Final[Mapping[str, tuple[JSON, ...]]] = {
+REFUSED: Final[Mapping[str, tuple[JSON, ...]]] = {
     "tools": ([], None),
     "tool_choice": ("none", "auto", None),
     "functions": ([], None),
@@ -141,7 +141,7 @@ def read_continuations(body: JSONObject) -> Continuations:
 
 def _refuse(body: JSONObject) -> None:
     for name, value in body.items():
-        if name in _REFUSED and not _is_fine(value, _REFUSED[name]):
+        if name in REFUSED and not _is_fine(value, REFUSED[name]):
             raise unsupported(name)
 
 

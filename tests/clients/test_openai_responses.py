@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -94,6 +95,37 @@ def test_the_input_is_listed_in_pages(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.input_items.list(second.id, limit=0)
     assert caught.value.param == "limit"
+
+
+def test_the_input_is_listed_in_full_however_short_it_came(client: openai.OpenAI) -> None:
+    first = client.responses.create(model="small", input="echo")
+    second = client.responses.create(
+        model="small",
+        input=[
+            {"role": "assistant", "content": "Said."},
+            {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "call_1", "output": "done"},
+            {"role": "user", "content": "echo"},
+        ],
+        previous_response_id=first.id,
+    )
+    listed = client.responses.input_items.list(second.id, order="asc").data
+    told: list[Any] = [item.to_dict() for item in listed]
+    assert [item["status"] for item in told] == ["completed"] * 6
+    assert [item["content"][0]["type"] for item in told if item["type"] == "message"] == [
+        "input_text",
+        "output_text",
+        "output_text",
+        "input_text",
+    ]
+    assert [item["content"][0]["text"] for item in told if item["type"] == "message"] == [
+        "echo",
+        first.output_text,
+        "Said.",
+        "echo",
+    ]
+    assert told[1]["content"][0]["annotations"] == []
+    assert [item["type"] for item in told[3:5]] == ["function_call", "function_call_output"]
 
 
 def test_there_is_nothing_to_cancel(client: openai.OpenAI) -> None:
