@@ -29,6 +29,9 @@ NOTHING_LEFT: Final = frozenset(
     }
 )
 
+#: The code of a request that policy turns away.
+BLOCKED: Final = "blocked_by_policy"
+
 
 class ProxyError(Exception):
     """A fault with a stable code and a message that is safe to show to anyone."""

@@ -23,6 +23,7 @@ from proxy.egress.body import model_for, outgoing
 from proxy.egress.climb import Climber, Load, reason_of, rungs_of
 from proxy.egress.mask import Masked, mask
 from proxy.errors import (
+    BLOCKED,
     CloudError,
     InspectionError,
     LocalBackendError,
@@ -36,7 +37,7 @@ from proxy.inspection.detector import Inspector
 from proxy.local.backend import FlowingBackend, LocalBackend
 from proxy.local.live import LocalStream
 from proxy.metrics import Metrics
-from proxy.pins.growing import Pinning, pinning_of
+from proxy.pins.growing import Pinning, pin_told, pinning_of
 from proxy.pins.store import PinStore, PinStoreError, carried_traces
 from proxy.policy.decide import Context, Ruling
 from proxy.policy.model import Policy
@@ -169,6 +170,7 @@ class Pipeline:
         """
         self._check_model(request)
         flow = await self._inspect_and_decide(request)  # 1
+        await pin_told(self._parts.pins, request, flow.inspection, flow.decision)
         if flow.decision.action is Action.BLOCK:
             return await self._blocked(flow)
         try:
@@ -258,7 +260,7 @@ class Pipeline:
     async def _blocked(self, flow: Flow) -> Response:
         route = await self._record(flow, Route(Target.REFUSE, RouteReason.BLOCKED))
         message = flow.decision.message or "This request is blocked by your organization's policy."
-        body = error_body(message, error_type="invalid_request_error", code="blocked_by_policy")
+        body = error_body(message, error_type="invalid_request_error", code=BLOCKED)
         response = Response(flow.decision.decision_id, 400, body, route)
         tell(self._parts.metrics, flow, response)
         return response
@@ -485,7 +487,8 @@ class Pipeline:
         return self._at_home(flow, Route(Target.LOCAL, reason_of(fault), degraded=True))
 
     def _pinning(self, flow: Flow, route: Route) -> Pinning | None:
-        return pinning_of(self._parts.pins, flow.inspection, flow.decision, route.target)
+        about = (flow.inspection, flow.decision, route.target, flow.request.kept_s)
+        return pinning_of(self._parts.pins, *about)
 
     async def _pin(self, flow: Flow, response: Response) -> bool:
         """Pin what may tell in other words what must not leave; whether there is any."""

@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     cloud_ca_file: Path | None = None
     """The certificate authority to trust for cloud destinations, in place of the system's."""
     pin_ttl_s: float = Field(default=86_400.0, gt=0)
-    """How long the messages of a pinned exchange pin the requests that quote them."""
+    """How long a pinned exchange pins what quotes it, once its answer is no more kept here."""
     stored_ttl_s: float = Field(default=86_400.0, gt=0)
     """How long stored responses, files and batches are kept, encrypted."""
     plan_file: Path | None = None

@@ -146,6 +146,7 @@ class Request:
     ``derived_from`` is the decision id of the pinned exchange that a stored conversation goes on
     from, if it does. ``route`` is the API route group (``chat.completions``). ``plan`` is what a
     plan of its batch says: `proxy.holding.HOLD`, or the cloud model to ask if policy lets it go.
+    ``told``: it was answered at home before, so. ``kept_s``: for how long its answer can be had.
     """
 
     request_id: str
@@ -158,6 +159,8 @@ class Request:
     derived_from: str | None = None
     live: bool = False  # its client may be told the answer while it is made
     plan: str | None = None
+    told: JSONObject | None = field(default=None, repr=False)
+    kept_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,8 @@ class AnswerRoute:
             return await answer_in_time(self._answerer, request, timeout_s)
 
         async def work() -> JSONObject:
-            return packed(await answer_in_time(self._answerer, request, timeout_s))
+            kept = replace(request, kept_s=self._once.kept_s)
+            return packed(await answer_in_time(self._answerer, kept, timeout_s))
 
         return unpacked(await self._once.do(asked, work))
 

@@ -27,10 +27,11 @@ from proxy.api.batch_run import Run
 from proxy.api.files import Files
 from proxy.api.reply import fault_body
 from proxy.api.wire import parse_request
-from proxy.errors import NOTHING_LEFT, RequestError
+from proxy.errors import BLOCKED, NOTHING_LEFT, RequestError
 from proxy.holding import HOLD, Held
 from proxy.ids import new_id
 from proxy.objects import ObjectStore
+from proxy.pins.store import PinStoreError
 from proxy.routes.chat import CHAT
 from proxy.types import AUTO_MODEL, JSONObject, Request
 
@@ -45,6 +46,10 @@ GRACE_S: Final = 10.0
 #: Waits before a line is asked again that surely did not leave.
 RETRY_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 
+
+#: What comes of a line that no answer is given to, not even one from before: policy blocks it, or
+#: what it was told could not be pinned.
+_WITHDRAWN: Final = frozenset({BLOCKED, PinStoreError.code})
 
 #: For each line the cloud model to ask; None: its answer from home stands. Takes long.
 Plans = Callable[[Sequence[Held]], list[str | None]]
@@ -255,9 +260,12 @@ class BatchRunner:
         home = await run.answer_from_home(index)
         await run.begin_again(index, line.custom_id, request_id)
         request = replace(self._request(run.batch, line.body, request_id), plan=model)
+        stands = home["response"]["status_code"] == 200
+        if stands:  # policy may have changed since, and pins it now
+            request = replace(request, told=home["response"]["body"])
         status, body, decision_id, _ = await self._answer(request)
         result = answered(line.custom_id, status, body, request_id, decision_id)
-        is_better = status == 200 or home["response"]["status_code"] != 200
+        is_better = status == 200 or not stands or _withdraws(body)
         await run.finish(index, result if is_better else home)
 
     async def _plan(self, run: Run) -> None:
@@ -298,7 +306,9 @@ class BatchRunner:
             )
         route = route_of(batch.endpoint)
         now = datetime.now(UTC)
-        return parse_request(route, body, caller, request_id=request_id, received_at=now)
+        request = parse_request(route, body, caller, request_id=request_id, received_at=now)
+        kept_s = batch.line_ttl_s() + self._files.kept_s(batch.output_ttl_s)
+        return replace(request, kept_s=kept_s)
 
     async def _answer(self, request: Request) -> tuple[int, JSONObject, str | None, Held | None]:
         started = time.perf_counter()
@@ -327,6 +337,14 @@ def _passes(status: int, body: JSONObject) -> bool:
     match body.get("error"):
         case {"code": str(code)}:
             return status == 429 or code in NOTHING_LEFT
+    return False
+
+
+def _withdraws(body: JSONObject) -> bool:
+    """Whether a line whose answer this is may not have another one that was given before."""
+    match body.get("error"):
+        case {"code": str(code)}:
+            return code in _WITHDRAWN
     return False
 
 

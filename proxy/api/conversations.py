@@ -61,11 +61,15 @@ class Conversations:
         if previous is not None:
             before = await self.kept(request.caller, str(previous), "previous_response_id")
         whole = self._joined(request, before)
+        keeps = request.body.get("store") is not False
+        if keeps:
+            kept_s = max(request.kept_s, opened(self._store).ttl_s)
+            whole = replace(whole, kept_s=kept_s)
         response = await self._answerer.answer(whole)
         if response.http_status != 200:
             return response
         told = _as_ours(response.body, request.body)
-        if told["store"]:
+        if keeps:
             pinned_by = response.decision_id if response.pinned else None
             items = [{**item, "id": new_id("item")} for item in items_of(whole.body["input"])]
             kept = Kept(told, items, pinned_by)

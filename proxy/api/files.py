@@ -133,10 +133,14 @@ class Files:
         if not await store.delete(CONTENT, owner, id_) and not is_there:
             raise file_not_found()
 
+    def kept_s(self, ttl_s: float | None) -> float:
+        """For how long a file is kept whose owner wants it for ``ttl_s`` seconds."""
+        most = opened(self._store).ttl_s
+        return most if ttl_s is None else min(most, ttl_s)
+
     def _new(self, id_: str, name: str, purpose: str, num_bytes: int, ttl_s: float | None) -> File:
-        kept_s = opened(self._store).ttl_s
         now = self._clock()
-        ends = now + (kept_s if ttl_s is None else min(kept_s, ttl_s))
+        ends = now + self.kept_s(ttl_s)
         return File(id_, name, purpose, num_bytes, int(now), int(ends))
 
     async def _keep(self, owner: str, file: File, content: bytes, quota: Quota | None) -> None:

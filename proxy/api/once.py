@@ -108,6 +108,11 @@ class Once:
         self._longest_s = timeout_s + 5.0
         self._running: set[asyncio.Task[JSONObject]] = set()
 
+    @property
+    def kept_s(self) -> float:
+        """For how long an answer is given again, in seconds."""
+        return min(opened(self._store).ttl_s, TTL_S)
+
     async def do(self, asked: Asked | None, work: Work) -> JSONObject:
         """What ``work`` gives, or gave before.
 
@@ -123,7 +128,7 @@ class Once:
         if len(self._running) >= MAX_AT_ONCE:
             raise Overloaded("The proxy has too many requests at once.")
         store = opened(self._store)
-        ttl_s = min(store.ttl_s, TTL_S)
+        ttl_s = self.kept_s
         place = (KIND, asked.owner, store.name_of(asked.key))
         claim = {"asked": asked.digest, "ends_at": time.time() + self._longest_s}
         try:

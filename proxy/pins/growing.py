@@ -16,8 +16,9 @@ from proxy.pins.store import (
     growing_pinned,
     pinned_traces,
 )
+from proxy.routes.registry import ROUTES
 from proxy.routes.saying import Said, said_in
-from proxy.types import Decision, Inspection, JSONObject, Target
+from proxy.types import Decision, Inspection, JSONObject, Request, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Pinning:
     pins: PinStore
     inspection: Inspection = field(repr=False)
     decision: Decision
+    kept_s: float = 0.0  # for how long its answer can be had again here
 
     async def remember(self, texts: Sequence[str]) -> None:
         """Pin the exchange with the ``texts`` of its whole answer; durable on return.
@@ -40,7 +42,7 @@ class Pinning:
                 return answer_traces(self.inspection, texts)
             return pinned_traces(self.inspection, texts, derived=self.is_derived)
 
-        await self.pins.remember(traces, self.decision.decision_id)
+        await self.pins.remember(traces, self.decision.decision_id, self.kept_s)
 
     @property
     def is_derived(self) -> bool:
@@ -80,7 +82,7 @@ class GrowingPin:
                     growing.say(order, place, piece)
                 yield from growing.fresh()
 
-        await pinning.pins.remember(traces, pinning.decision.decision_id)
+        await pinning.pins.remember(traces, pinning.decision.decision_id, pinning.kept_s)
 
     async def finish(self) -> None:
         """Pin the exchange with all that was said, as a whole answer is; raises likewise."""
@@ -97,8 +99,25 @@ class GrowingPin:
         return self._growing
 
 
+async def pin_told(
+    pins: PinStore, request: Request, inspection: Inspection, decision: Decision
+) -> None:
+    """Pin what was told of ``request`` before, at home, if ``decision`` would have it pinned now.
+
+    Raises:
+        PinStoreError: it could not be pinned.
+    """
+    pinning = pinning_of(pins, inspection, decision, Target.LOCAL, request.kept_s)
+    if request.told is not None and pinning is not None:
+        await pinning.remember(ROUTES[request.route].texts(request.told))
+
+
 def pinning_of(
-    pins: PinStore, inspection: Inspection, decision: Decision, target: Target
+    pins: PinStore,
+    inspection: Inspection,
+    decision: Decision,
+    target: Target,
+    kept_s: float = 0.0,
 ) -> Pinning | None:
     """What is to be pinned of an exchange that ``target`` answers, if anything.
 
@@ -107,4 +126,4 @@ def pinning_of(
     """
     if decision.may_leave and (not decision.masks or target is Target.CLOUD):
         return None
-    return Pinning(pins, inspection, decision)
+    return Pinning(pins, inspection, decision, kept_s)

@@ -51,7 +51,10 @@ class PinStoreError(ProxyError):
 
 
 class PinStore:
-    """Remembers pinned messages by keyed digest, for ``ttl_s`` seconds."""
+    """Remembers pinned messages by keyed digest, for ``ttl_s`` seconds.
+
+    They count from when an answer is told, or can no longer be had again from what is kept of it.
+    """
 
     def __init__(
         self, path: Path, key: bytes, ttl_s: float, clock: Callable[[], float] = time.time
@@ -72,17 +75,21 @@ class PinStore:
         """
         return await asyncio.to_thread(lambda: self._find(self._digests(carried())))
 
-    async def remember(self, said: Callable[[], Iterable[str]], decision_id: str) -> None:
+    async def remember(
+        self, said: Callable[[], Iterable[str]], decision_id: str, kept_s: float = 0.0
+    ) -> None:
         """Pin what was said from now on; durable on return.
 
         Args:
             said: makes the traces of an exchange, see `pinned_traces`; called in a thread.
             decision_id: what pinned it.
+            kept_s: for how long its answer can be had again here, in seconds.
 
         Raises:
             PinStoreError: the store cannot be written.
         """
-        await asyncio.to_thread(lambda: self._remember(self._digests(said()), decision_id))
+        ends = self._clock() + kept_s + self._ttl_s
+        await asyncio.to_thread(lambda: self._remember(self._digests(said()), decision_id, ends))
 
     def close(self) -> None:
         """Close the file."""
@@ -103,7 +110,7 @@ class PinStore:
                 return found
         return None
 
-    def _remember(self, digests: Sequence[bytes], decision_id: str) -> None:
+    def _remember(self, digests: Sequence[bytes], decision_id: str, ends: float) -> None:
         if not digests:
             return
         now = self._clock()
@@ -112,8 +119,8 @@ class PinStore:
             db.execute("DELETE FROM pins WHERE expires_at <= ?", (now,))
             db.executemany(
                 "INSERT INTO pins VALUES (?, ?, ?) ON CONFLICT (digest) "
-                "DO UPDATE SET expires_at = excluded.expires_at",
-                [(digest, decision_id, now + self._ttl_s) for digest in digests],
+                "DO UPDATE SET expires_at = max(expires_at, excluded.expires_at)",
+                [(digest, decision_id, ends) for digest in digests],
             )
 
         self._db.write(write)

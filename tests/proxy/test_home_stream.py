@@ -185,11 +185,11 @@ async def test_a_piece_waits_for_its_pin_and_what_comes_meanwhile_for_the_next(
 ) -> None:
     gate, num_writes, remember = asyncio.Event(), 0, scene.store.remember
 
-    async def slow(said: Callable[[], Any], decision_id: str) -> None:
+    async def slow(said: Callable[[], Any], decision_id: str, kept_s: float) -> None:
         nonlocal num_writes
         num_writes += 1
         await gate.wait()
-        await remember(said, decision_id)
+        await remember(said, decision_id, kept_s)
 
     monkeypatch.setattr(scene.store, "remember", slow)
     pieces = [chunk({"content": word + " "}) for word in ANSWER.split()[:20]]
@@ -281,14 +281,14 @@ async def test_a_long_answer_is_pinned_in_few_turns_and_each_word_is_looked_at_o
     monkeypatch.setattr("proxy.home_stream.SPACING_S", 0.02)
     num_writes, num_traces, remember = 0, 0, scene.store.remember
 
-    async def counting(said: Callable[[], Any], decision_id: str) -> None:
+    async def counting(said: Callable[[], Any], decision_id: str, kept_s: float) -> None:
         def counted() -> list[str]:
             nonlocal num_writes, num_traces
             traces = list(said())
             num_writes, num_traces = num_writes + 1, num_traces + len(traces)
             return traces
 
-        await remember(counted, decision_id)
+        await remember(counted, decision_id, kept_s)
 
     monkeypatch.setattr(scene.store, "remember", counting)
     words = [chunk({"content": f"number{index} "}) for index in range(3000)]

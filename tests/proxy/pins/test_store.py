@@ -58,6 +58,20 @@ async def test_forgets_after_the_set_time(tmp_path: Path) -> None:
     store.close()
 
 
+async def test_what_is_kept_counts_from_when_it_is_gone_and_no_later_word_shortens_that(
+    tmp_path: Path,
+) -> None:
+    now = [0.0]
+    store = a_store(tmp_path, now)
+    await store.remember(lambda: traces(ANSWER), "dec_1", 50.0)
+    await remember(store, ANSWER, "dec_2")
+    now[0] = 149.0
+    assert await find(store, ANSWER) == "dec_1"
+    now[0] = 150.0
+    assert await find(store, ANSWER) is None
+    store.close()
+
+
 async def test_short_messages_pin_nobody(tmp_path: Path) -> None:
     store = a_store(tmp_path)
     await remember(store, "Yes, thank you.", "dec_1")
