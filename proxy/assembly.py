@@ -305,9 +305,10 @@ class Proxy:
 
     def _open_local(self) -> LocalTier:
         settings = self._settings
-        if settings.local_base_url is None:
+        url = settings.local_base_url or settings.embedded_base_url
+        if url is None:
             raise SettingsError("no local endpoint: `ringfence serve` starts the embedded one")
-        return LocalTier.of(settings, settings.local_base_url)
+        return LocalTier.of(settings, url)
 
     def _open_estimator(
         self, local: LocalBackend, calibration: Calibration | None

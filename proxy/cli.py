@@ -74,7 +74,8 @@ def serve_command() -> None:
         settings.embedding_model_dir,
     )
     with server:
-        os.environ["RINGFENCE_LOCAL_BASE_URL"] = server.base_url
+        # not as an endpoint of the operator's: whose weights answer here is known
+        os.environ["RINGFENCE_EMBEDDED_BASE_URL"] = server.base_url
         _serve(load_settings())
 
 

@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     """Folder of the served model, in safetensors (`ringfence model pull` fills the default one)."""
     embedded_port: int = Field(default=0, ge=0, le=65535)
     """Port of the embedded server on loopback; 0 takes a free one."""
+    embedded_base_url: str | None = None
+    """Where the embedded server listens. Nobody sets it: `ringfence serve` tells its processes."""
 
     estimator: str = "mean_logprob"
     """How confidence in a draft is measured; `docs/routing.md` describes each."""

@@ -12,7 +12,7 @@ from proxy.routing.calibration import load_calibration
 from proxy.routing.catalog import build_estimator
 from tests.factories import a_draft, a_request
 from tests.fakes import FakeLocal
-from tests.harness import model_dir, ringfence
+from tests.harness import model_dir, ringfence, running_proxy
 from tests.proxy.routing.tables import a_table, write_rows
 
 
@@ -102,3 +102,23 @@ def test_asks_the_local_model_where_there_is_no_answer_and_only_once(
         ]
         assert [one["id"] for one in kept] == ["q0", "q1"]
     assert all(np.isfinite(one["score"]) for one in kept)
+
+
+@pytest.mark.timeout(300)
+def test_the_embedded_model_is_served_with_a_calibration_of_it(tmp_path: Path) -> None:
+    write_rows(tmp_path / "qa.jsonl", a_table(400))
+    own = {"RINGFENCE_MODEL_DIR": str(model_dir()), "RINGFENCE_LOCAL_MODEL": "smollm2"}
+    code, said = calibrate(tmp_path, "--goal", "cloud share at most 38%", "--recorded", **own)
+    assert code == 0, said
+    made = load_calibration(tmp_path / "c.json")
+    assert made.model_digest is not None
+    env = own | {
+        "RINGFENCE_CALIBRATION_FILE": str(tmp_path / "c.json"),
+        "RINGFENCE_CONFIDENCE_THRESHOLD": "",
+    }
+    with running_proxy(tmp_path / "proxy", "http://127.0.0.1:9/v1", env) as proxy:
+        proxy.ask("What is the capital of France?")
+        (routing,) = [record["routing"] for record in proxy.records("decision")]
+    assert isinstance(routing, dict)
+    assert routing["calibration"] == made.id
+    assert routing["threshold"] == pytest.approx(made.threshold)
