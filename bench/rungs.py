@@ -59,7 +59,7 @@ def lines_of(rows: list[dict[str, Any]], chain: tuple[str, ...]) -> list[dict[st
         lines.append(
             {
                 "id": row["id"],
-                "question": "-",
+                "question": f"{row['dataset']} {row['id']}",  # its words are not on record
                 "answers": ["-"],
                 "kind": row["dataset"],
                 "local": records[0],

@@ -99,6 +99,7 @@ TESTED_IN = {
     "proxy/inspection/paths.py": "tests/proxy/inspection/test_joined.py",
     "proxy/inspection/plan.py": "tests/proxy/inspection/test_run.py",
     "proxy/routing/artifact.py": "tests/proxy/routing/test_calibration.py",
+    "proxy/routing/grades.py": "tests/proxy/routing/test_cli.py",
     "proxy/inspection/loading.py": "tests/proxy/inspection/test_run.py",
     "proxy/inspection/preload.py": "tests/proxy/inspection/test_run.py",
     "proxy/inspection/questionforms.py": "tests/proxy/inspection/test_publicquestions.py",

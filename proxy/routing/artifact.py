@@ -6,6 +6,8 @@ Never a pickle, and never half of one. Its id is a digest of its contents, so th
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,11 +42,17 @@ def canonical(contents: Mapping[str, Any]) -> bytes:
 
 
 def write(path: Path, id_: str, contents: Mapping[str, Any]) -> None:
-    """Write an artifact, whole or not at all."""
+    """Write an artifact, whole or not at all; of two that write at once, the later one stays."""
     text = json.dumps({"id": id_, **contents}, indent=1, sort_keys=True) + "\n"
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def read(path: Path, kind: str) -> Any:
@@ -55,7 +63,7 @@ def read(path: Path, kind: str) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise SettingsError(f"{path} is no {kind}: it cannot be read as JSON") from None
 
 

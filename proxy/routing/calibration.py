@@ -153,6 +153,8 @@ def refuse_if_unfit(calibration: Calibration, settings: Settings) -> None:
             f"the {kind} was made for {calibration.estimator}, "
             f"RINGFENCE_ESTIMATOR is {settings.estimator}"
         )
+    if calibration.prompt_form != PROMPT_FORM:
+        raise SettingsError(f"the {kind} was made for another form of the prompt: make it anew")
     refuse_if_of_another_model(calibration, kind, settings)
 
 

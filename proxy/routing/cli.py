@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table as RichTable
 
 from proxy.errors import SettingsError
-from proxy.local.embedded import EmbeddedServer
-from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.prices import load_prices
 from proxy.routing.artifact import weights_digest
 from proxy.routing.calibration import CURVE_SHARES, PROMPT_FORM, Calibration
-from proxy.routing.catalog import LEARNED, build_estimator, range_of, threshold_of
+from proxy.routing.catalog import LEARNED, range_of, threshold_of
 from proxy.routing.chain import calibration_in_force
-from proxy.routing.collect import Collector
 from proxy.routing.collect import Progress as Kept
 from proxy.routing.committing import commit as commit_to
 from proxy.routing.committing import read_commitment, refuse_if_unscorable
@@ -34,16 +28,23 @@ from proxy.routing.curve import curve
 from proxy.routing.drift import spread_of
 from proxy.routing.evaluation import Arm, Errors, arms, errors
 from proxy.routing.features import FEATURES
-from proxy.routing.foreseeing import Promise, encode, learn, split
+from proxy.routing.foreseeing import Promise, learn, split
 from proxy.routing.goals import Goal, read_goal, threshold_for
+from proxy.routing.grades import (
+    Questions,
+    encoded,
+    grade_items,
+    kept_beside,
+    progress_file,
+    read_questions,
+)
 from proxy.routing.guarantee import grid
-from proxy.routing.judge import Judge
 from proxy.routing.ladder import ladder_of, parts_of
 from proxy.routing.learned import LearnedModel, read_model
 from proxy.routing.plan import plan_of
 from proxy.routing.prerouter import read_foresight
 from proxy.routing.report import error_lines, table_rows, write_report
-from proxy.routing.rows import Graded, Item, Table, read_items, table_of
+from proxy.routing.rows import Graded, Item, Table, table_of
 from proxy.routing.rungs import (
     Parts,
     alone,
@@ -112,12 +113,9 @@ def calibrate_command(
     if commit is not None:
         refuse_if_unscorable(settings.estimator)
     wanted = read_goal(goal, requests_per_day=requests_per_day, max_cost_usd=max_cost)
-    items = list(read_items(data))
-    digest = _digest(data)
-    beside = out.with_name(out.name + ".progress")
-    model = f"{settings.local_model} {weights_digest(settings)}"
-    kept = Kept(beside, " ".join(filter(None, (settings.estimator, model, digest, judge))))
-    graded = grade_items(settings, items, kept, recorded=recorded, judge=judge)
+    told = _read(data)
+    kept = kept_beside(out, settings, told.digest, recorded=recorded, judge=judge)
+    graded = grade_items(settings, told.items, kept, recorded=recorded, judge=judge)
     graded, fresh = (graded, []) if ahead is None and commit is None else split(graded)
     learned, graded = _learn(settings.estimator, graded)
     table = table_of(graded)
@@ -125,17 +123,19 @@ def calibrate_command(
     threshold = threshold_for(wanted, table, thresholds, error_rate)
     if threshold is None:
         raise SettingsError(too_hard(wanted, table, error_rate))
-    made = _artifact(settings, (goal, wanted, error_rate), table, threshold, digest)
+    made = _artifact(settings, (goal, wanted, error_rate), table, threshold, told.digest)
     made = replace(made, learned=learned)
     if ahead is not None:
         if learned is not None:
             fresh = _scored(read_model(learned), fresh)
-        made = replace(made, foresight=_foreseen(settings, items, made, (graded, fresh), ahead))
+        made = replace(
+            made, foresight=_foreseen(settings, told.items, made, (graded, fresh), ahead)
+        )
     if commit is not None:
         made = replace(made, commitment=_committed(made, fresh, commit))
     made.save(out)
-    beside.unlink(missing_ok=True)
-    _say(made, out)
+    progress_file(out).unlink(missing_ok=True)
+    _say(made, table, out)
 
 
 @app.command("evaluate")
@@ -195,7 +195,7 @@ def _evaluate_two_tiers(data: Path, out: Path | None, *, recorded: bool, judge: 
     made = calibration_in_force(settings)
     given = made.threshold if made else settings.confidence_threshold
     threshold = threshold_of(settings.estimator, given)
-    items = list(read_items(data))
+    items = _read(data).items
     graded = grade_items(settings, items, Kept(None, ""), recorded=recorded, judge=judge)
     if settings.estimator == LEARNED and made is not None:
         graded = _scored(read_model(made.learned), graded)
@@ -208,8 +208,11 @@ def _evaluate_two_tiers(data: Path, out: Path | None, *, recorded: bool, judge: 
         Console(highlight=False).print(f"{page}", soft_wrap=True)
 
 
-def _digest(data: Path) -> str:
-    return f"sha256:{hashlib.sha256(data.read_bytes()).hexdigest()}"
+def _read(data: Path) -> Questions:
+    told = read_questions(data)
+    if told.notice:
+        Console(stderr=True, highlight=False).print(told.notice, soft_wrap=True)
+    return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +230,8 @@ class RungsWish:
 def _evaluate_rungs(
     data: Path, wish: RungsWish, outs: tuple[Path | None, ...], *, recorded: bool
 ) -> None:
-    settings, items, (out, rungs_out, plan_out) = load_settings(), list(read_items(data)), outs
+    settings, told_rows, (out, rungs_out, plan_out) = load_settings(), _read(data), outs
+    items = told_rows.items
     if settings.estimator not in SIGNALS:
         raise SettingsError("--rungs: the estimator must be one that scores any model's answer")
     graded = grade_items(settings, items, Kept(None, ""), recorded=recorded)
@@ -251,7 +255,7 @@ def _evaluate_rungs(
     if out is not None:
         console.print(f"{write_plot(out / 'rungs.png', told, each)}", soft_wrap=True)
     if plan_out is not None:
-        plan = plan_of(settings, parts.known, _digest(data))
+        plan = plan_of(settings, parts.known, told_rows.digest)
         plan.save(plan_out)
         console.print(
             f"{plan.id} in {plan_out}; use it with RINGFENCE_PLAN_FILE={plan_out}", soft_wrap=True
@@ -261,7 +265,7 @@ def _evaluate_rungs(
         if not kept:
             raise SettingsError(f"{rungs_out} is not written: no chain is shown to keep the goal")
         why = (wish.words, wish.goal, wish.error_rate)
-        made = chain_of(settings, parts, kept[0], why, _digest(data))
+        made = chain_of(settings, parts, kept[0], why, told_rows.digest)
         made.save(rungs_out)
         console.print(f"{made.id} in {rungs_out}; use it with {made.SETTING}={rungs_out}")
 
@@ -279,72 +283,6 @@ def _say_evaluation(title: str, told: tuple[Sequence[Arm], Errors]) -> None:
     _show(table_rows(told[0]), title)
     for line in error_lines(told[1]):
         console.print(line)
-
-
-def grade_items(
-    settings: Settings, items: list[Item], kept: Kept, *, recorded: bool, judge: str = ""
-) -> list[Graded]:
-    """Every item graded, with a progress bar on a terminal.
-
-    Args:
-        settings: for the estimator and the local tier.
-        items: what to grade.
-        kept: what is graded already.
-        recorded: ask nobody for an answer.
-        judge: the model that grades what has no grade on record, at the local endpoint.
-
-    Raises:
-        SettingsError: see `Collector.collect`; or a judge needs an endpoint.
-        LocalBackendError: the local tier or the judge failed.
-    """
-    if judge and settings.local_base_url is None:
-        raise SettingsError("--judge needs RINGFENCE_LOCAL_BASE_URL: a small model is no judge")
-    asks = not recorded and any(item.local is None for item in items)
-    with _with_endpoint(settings, "local_base_url", is_needed=asks) as here:
-        return asyncio.run(_grade_all(here, items, kept, recorded=recorded, judge=judge))
-
-
-async def _grade_all(
-    settings: Settings, items: list[Item], kept: Kept, *, recorded: bool, judge: str
-) -> list[Graded]:
-    grader = _endpoint(settings, settings.local_base_url, judge)
-    local = _endpoint(settings, settings.local_base_url, settings.local_model)
-    name = "mean_logprob" if settings.estimator == LEARNED else settings.estimator
-    estimator = build_estimator(name, None, local)
-    if not recorded:
-        await local.learn()
-    prices = load_prices(settings.prices_file)
-    judged = Judge(grader).is_right if judge else None
-    collector = Collector(estimator, None if recorded else local, prices, judged)
-    try:
-        with _progress() as bar:
-            task = bar.add_task("questions", total=len(items))
-            graded = []
-            async for one in collector.collect(items, kept):
-                graded.append(one)
-                bar.advance(task)
-            return graded
-    finally:
-        await local.aclose()
-        await grader.aclose()
-
-
-def _encoded(settings: Settings, items: list[Item]) -> dict[str, tuple[float, ...]]:
-    """What the pre-router looks at, of each question, from the local tier's encoder.
-
-    Raises:
-        LocalBackendError: the encoder failed.
-    """
-    with _with_endpoint(settings, "embedding_base_url") as here:
-        return asyncio.run(_encode_all(here, items))
-
-
-async def _encode_all(settings: Settings, items: list[Item]) -> dict[str, tuple[float, ...]]:
-    encoder = _endpoint(settings, settings.embedding_base_url, settings.embedding_model)
-    try:
-        return await encode(encoder, items)
-    finally:
-        await encoder.aclose()
 
 
 def _learn(estimator: str, graded: list[Graded]) -> tuple[dict[str, Any] | None, list[Graded]]:
@@ -375,7 +313,7 @@ def _foreseen(
     in_vain: float,
 ) -> dict[str, Any]:
     """What to send undrafted; see `proxy.routing.foreseeing.learn`."""
-    promise, features = Promise(in_vain, made.delta), _encoded(settings, items)
+    promise, features = Promise(in_vain, made.delta), encoded(settings, items)
     return learn(features, parts, made.threshold, promise, settings.embedding_model).as_json()
 
 
@@ -403,34 +341,15 @@ def _require_extra() -> None:
         raise SettingsError('this needs the extra packages: pip install "ringfence[calibrate]"')
 
 
-@contextlib.contextmanager
-def _with_endpoint(
-    settings: Settings,
-    which: Literal["local_base_url", "embedding_base_url"],
-    *,
-    is_needed: bool = True,
-) -> Iterator[Settings]:
-    """Settings with an endpoint for ``which``: the one set, or an embedded one, started for it."""
-    url = getattr(settings, which) or settings.local_base_url
-    if url or not is_needed:
-        yield settings.model_copy(update={which: url})
-        return
-    encoder = settings.embedding_model_dir if which == "embedding_base_url" else None
-    with EmbeddedServer(settings.model_dir, settings.local_model, encoder_dir=encoder) as server:
-        yield settings.model_copy(update={which: server.base_url})
-
-
-def _endpoint(settings: Settings, url: str | None, model: str) -> OpenAIHTTPBackend:
-    """The endpoint at ``url``; without one, a place where nobody is asked."""
-    return OpenAIHTTPBackend.of(settings, url or "http://127.0.0.1:9/v1", model)
-
-
 def too_hard(goal: Goal, table: Table, error_rate: float) -> str:
     """Why no threshold keeps the goal, as far as the data tell."""
     safest = np.inf if goal.prefers_cloud else -np.inf
     reached = float(goal.losses(table, safest).mean())
     if reached > goal.limit:
-        return "no threshold meets this goal on these data, not even the safest"
+        unknown = float(np.isnan(table.score).mean())
+        return "no threshold meets this goal on these data, not even the safest" + (
+            f"; {unknown:.1%} of the rows have no usable log-probabilities" if unknown else ""
+        )
     return (
         f"{len(table)} rows cannot show this goal with an error rate of {error_rate:g}: "
         "give more rows, a looser goal or a higher error rate"
@@ -469,14 +388,16 @@ def _artifact(
     )
 
 
-def _say(made: Calibration, out: Path) -> None:
+def _say(made: Calibration, table: Table, out: Path) -> None:
     console = Console(highlight=False)
     console.print(
         f"{made.estimator} below {made.threshold:g} escalates: {made.goal}, "
         f"{1 - made.delta:.0%} sure, from {made.num_rows} rows"
     )
+    unknown = float(np.isnan(table.score).mean())
     console.print(
         f"on these rows: {made.expected_share:.1%} sent, {made.expected_accuracy:.1%} right"
+        + (f"; {unknown:.1%} had no usable log-probabilities" if unknown else "")
     )
     if made.foresight is not None:
         told = read_foresight(made.foresight)
@@ -492,8 +413,3 @@ def _say(made: Calibration, out: Path) -> None:
             f"{begun.at_most:.1%} of all wrongly; switch it on with RINGFENCE_EARLY_COMMIT=true"
         )
     console.print(f"{made.id} in {out}; use it with RINGFENCE_CALIBRATION_FILE={out}")
-
-
-def _progress() -> Progress:
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))

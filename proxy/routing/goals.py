@@ -56,10 +56,14 @@ class Goal:
         """The loss of each row at ``threshold``, shape ``(num_rows,)``, in [0, 1].
 
         For `WITHIN_CLOUD` a row loses 1 where the cloud alone would have been right and the hybrid
-        is not, 0 where it is the other way round, and 1/2 where both are alike.
+        is not, 0 where it is the other way round, and 1/2 where both are alike. A row whose
+        confidence is unknown counts as sent where sending costs: it tells nothing of what will be
+        sent once there is a confidence.
         """
         sent = table.escalates(threshold)
         hybrid = np.where(sent, table.cloud, table.local)
+        if not self.prefers_cloud:
+            sent = sent | np.isnan(table.score)
         return self.losses_of(hybrid, table.cloud, sent, np.where(sent, table.cost_usd, 0.0))
 
     def losses_of(self, hybrid: Flags, cloud: Flags, sent: Flags, cost_usd: Floats) -> Floats:
@@ -123,8 +127,13 @@ def threshold_for(
         delta: the error rate.
 
     Raises:
-        SettingsError: a row costs more than the goal says that a request can, or nobody knows what.
+        SettingsError: a row costs more than the goal says that a request can, or nobody knows what;
+            or no confidence is known.
     """
+    if np.isnan(table.score).all():
+        raise SettingsError(
+            "no row has log-probabilities that can be used: there is no confidence to calibrate"
+        )
     if goal.kind is GoalKind.DAILY_COST:
         if np.isnan(table.cost_usd).any():
             raise SettingsError(

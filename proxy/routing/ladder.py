@@ -164,9 +164,13 @@ def choose(goal: Goal, seen: Ladder, tested: Ladder, error_rate: float) -> Thres
     if goal.kind is GoalKind.DAILY_COST and tested.cost_usd.sum(axis=1).max() > goal.max_cost_usd:
         raise SettingsError("--max-cost: a row of the data costs more, all models together")
 
+    unknown = np.isnan(tested.score[:, 0]) & (not goal.prefers_cloud)  # counts as sent: `Goal`
+    whole_usd = tested.cost_usd.sum(axis=1)
+
     def losses(thresholds: Thresholds) -> Floats:
         told = climb(tested, thresholds)
-        return goal.losses_of(told.right, tested.right[:, -1], told.sent, told.cost_usd)
+        cost_usd = np.where(unknown, whole_usd, told.cost_usd)
+        return goal.losses_of(told.right, tested.right[:, -1], told.sent | unknown, cost_usd)
 
     ordered = [point.thresholds for point in frontier(seen)]
     if goal.prefers_cloud:

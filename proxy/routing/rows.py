@@ -6,6 +6,7 @@ A data file has one JSON object a line, `docs/routing.md` describes it. Nothing 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,8 +126,10 @@ def read_items(path: Path) -> Iterator[Item]:
     """The questions of a data file.
 
     Raises:
-        SettingsError: the file cannot be read, or a line is no question. It names the line alone.
+        SettingsError: the file cannot be read, a line is no question, or two have one id. It names
+            the line alone.
     """
+    seen: set[str] = set()
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError):
@@ -136,8 +139,12 @@ def read_items(path: Path) -> Iterator[Item]:
             item = item_of(line)
             if item is None:
                 raise SettingsError(
-                    f"{path}:{number} is no question: it needs id, question, answers"
+                    f"{path}:{number} is no question: it needs id, question, answers; what an "
+                    "answer on record holds must be of the kind that docs/routing.md shows"
                 )
+            if item.id in seen:
+                raise SettingsError(f"{path}:{number} has the id of a line above")
+            seen.add(item.id)
             yield item
 
 
@@ -149,15 +156,36 @@ def item_of(line: str) -> Item | None:
         return None
     match raw:
         case {"id": str(name), "question": str(question), "answers": [*answers]} if answers:
+            told = {one: raw.get(one) for one in ("local", "cloud")}
+            clouds, choices = raw.get("clouds") or [], raw.get("choices") or []
+            if not isinstance(clouds, list) or not isinstance(choices, list):
+                return None
+            if not all(one is None or _is_record(one) for one in (*told.values(), *clouds)):
+                return None
             task = raw.get("task")
             return Item(
                 name,
                 f"{task}\n{question}" if isinstance(task, str) else question,
                 tuple(str(one) for one in answers),
-                tuple(str(one) for one in raw.get("choices") or ()),
-                raw.get("local"),
-                raw.get("cloud"),
-                tuple(one for one in raw.get("clouds") or () if isinstance(one, dict)),
+                tuple(str(one) for one in choices),
+                told["local"],
+                told["cloud"],
+                tuple(one for one in clouds if one is not None),
                 str(raw.get("kind") or ""),
             )
     return None
+
+
+def _is_record(value: Any) -> bool:
+    """Whether ``value`` is an answer on record whose grade, time and cost say what they are.
+
+    "false" in quotes would pass for right, and a time that is no number would make all no numbers.
+    """
+    if not isinstance(value, dict):
+        return False
+    numbers = [value.get(name) for name in ("elapsed_ms", "cost_usd")]
+    return value.get("correct") in (None, True, False) and all(
+        one is None
+        or (isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one))
+        for one in numbers
+    )

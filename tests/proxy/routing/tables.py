@@ -45,7 +45,7 @@ def write_rows(path: Path, table: Table) -> Path:
         logprobs = {"content": [{"token": "x", "logprob": float(table.score[index])}]}
         row: dict[str, Any] = {
             "id": f"q{index}",
-            "question": "canary-4711?",
+            "question": f"canary-4711 {index}?",
             "answers": ["yes"],
             "local": {
                 "answer": "yes" if table.local[index] else "no",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,6 +83,20 @@ def test_an_artifact_made_for_something_else_is_refused(
         calibration_in_force(settings(artifact).model_copy(update=more))
 
 
+def test_an_artifact_for_another_form_of_the_prompt_is_refused(tmp_path: Path) -> None:
+    replace(MADE, prompt_form="completion: the bare text").save(tmp_path / "c.json")
+    with pytest.raises(SettingsError, match="another form of the prompt"):
+        calibration_in_force(settings(tmp_path / "c.json"))
+
+
+def test_of_two_that_write_one_artifact_at_once_each_writes_it_whole(tmp_path: Path) -> None:
+    path, made = tmp_path / "c.json", [replace(MADE, num_rows=n) for n in range(8)]
+    with ThreadPoolExecutor(8) as writers:
+        list(writers.map(lambda one: [one.save(path) for _ in range(25)], made))
+    assert load_calibration(path) in made
+    assert [one.name for one in tmp_path.iterdir()] == ["c.json"]
+
+
 def test_an_artifact_of_other_weights_is_refused(tmp_path: Path) -> None:
     replace(MADE, model_digest="sha256:other").save(tmp_path / "c.json")
     with pytest.raises(SettingsError, match="other weights"):
@@ -121,7 +136,9 @@ def test_an_artifact_that_was_changed_is_refused(artifact: Path, change: dict[st
         load_calibration(artifact)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "not json", "\x80\x04K\x01."])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", "not json", "\x80\x04K\x01.", "[" * 99_999], ids=lambda t: t[:9]
+)
 def test_what_is_no_artifact_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(SettingsError):

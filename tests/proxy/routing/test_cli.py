@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demo.stand_in_cloud import Recorded, Reply, StandInCloud
 from proxy.routing.calibration import load_calibration
 from proxy.routing.catalog import build_estimator
 from tests.factories import a_draft, a_request
@@ -75,6 +76,42 @@ def test_a_goal_that_cannot_be_shown_makes_no_artifact_and_keeps_what_was_graded
     kept = (tmp_path / "c.json.progress").read_text()
     assert kept.count("\n") == 30
     assert "canary" not in kept
+
+
+def test_a_question_counts_once_however_often_it_stands_in_the_data(tmp_path: Path) -> None:
+    """Sixty rows cannot show the goal; twenty copies of each look as if they could."""
+    few = write_rows(tmp_path / "qa.jsonl", a_table(60)).read_text().splitlines()
+    copies = [line.replace('"id": "q', f'"id": "{n} q') for n in range(20) for line in few]
+    (tmp_path / "qa.jsonl").write_text("\n".join(copies))
+    code, said = calibrate(tmp_path, "--goal", "within 5% of cloud", "--recorded")
+    assert (code, "1140 rows repeat a question" in said, "60 rows cannot show" in said) == (
+        1,
+        True,
+        True,
+    ), said
+
+
+def test_what_was_graded_without_asking_is_graded_anew_where_it_may_ask(tmp_path: Path) -> None:
+    write_rows(tmp_path / "qa.jsonl", a_table(10))
+    goal = ("--goal", "within 5% of cloud")
+    env = {"RINGFENCE_ESTIMATOR": "p_true"}
+    code, said = calibrate(tmp_path, *goal, "--recorded", **env)
+    assert (code, "no confidence to calibrate" in said) == (1, True), said
+    with StandInCloud(says_true) as local:
+        env |= {"RINGFENCE_LOCAL_BASE_URL": local.base_url}
+        code, said = calibrate(tmp_path, *goal, **env)
+    assert (code, "10 rows cannot show" in said) == (1, True), said
+    kept = [json.loads(line) for line in (tmp_path / "c.json.progress").read_text().splitlines()]
+    assert [one["score"] for one in kept] == [None] * 10 + [pytest.approx(0.75)] * 10
+
+
+def says_true(_: Recorded) -> Reply:
+    """The local model thinks that its answer is true, three to one."""
+    top = [{"token": t, "logprob": float(np.log(p))} for t, p in (("True", 0.75), ("False", 0.25))]
+    told = {"content": [top[0] | {"top_logprobs": top}]}
+    message = {"role": "assistant", "content": "True"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": told}
+    return Reply(body=json.dumps({"model": "m", "choices": [choice]}).encode())
 
 
 def test_rows_without_a_local_answer_are_refused_where_nobody_may_be_asked(tmp_path: Path) -> None:

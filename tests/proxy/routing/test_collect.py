@@ -57,6 +57,41 @@ def test_a_line_that_is_no_question_is_named_and_not_shown(tmp_path: Path, line:
         list(read_items(path))
 
 
+OK = {"id": "1", "question": "q", "answers": ["a"]}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"local": "yes"},
+        {"cloud": ["yes"]},
+        {"clouds": 5},
+        {"clouds": ["yes"]},
+        {"choices": "yes"},
+        {"local": {"correct": "false"}},
+        {"cloud": {"correct": 0.5}},
+        {"local": {"elapsed_ms": float("nan")}},
+        {"cloud": {"cost_usd": float("inf")}},
+        {"cloud": {"cost_usd": True}},
+    ],
+    ids=str,
+)
+def test_an_answer_on_record_of_another_form_is_named_and_not_shown(
+    tmp_path: Path, more: dict[str, object]
+) -> None:
+    path = tmp_path / "qa.jsonl"
+    path.write_text(json.dumps(OK | more))
+    with pytest.raises(SettingsError, match=r"qa\.jsonl:1 is no question"):
+        list(read_items(path))
+
+
+def test_two_lines_with_one_id_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "qa.jsonl"
+    path.write_text(f"{json.dumps(OK)}\n{json.dumps(OK | {'question': 'r'})}\n")
+    with pytest.raises(SettingsError, match=r"qa\.jsonl:2 has the id of a line above"):
+        list(read_items(path))
+
+
 @pytest.mark.parametrize(
     ("cloud", "cost"),
     [

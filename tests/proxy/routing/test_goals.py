@@ -67,11 +67,11 @@ def test_a_cost_a_day_needs_the_traffic_and_holds_each_row_to_its_most() -> None
     [
         ("within 1% of cloud", [0.0, 1.0, 0.5, 1.0]),
         ("accuracy at least 94%", [0.0, 1.0, 0.0, 1.0]),
-        ("cloud share at most 38%", [0.0, 0.0, 1.0, 0.0]),
-        ("cost at most $5 a day", [0.0, 0.0, 0.5, 0.0]),
+        ("cloud share at most 38%", [0.0, 0.0, 1.0, 1.0]),
+        ("cost at most $5 a day", [0.0, 0.0, 0.5, 0.5]),
     ],
 )
-def test_a_row_loses_what_the_goal_says_and_an_unknown_one_stays_home(
+def test_a_row_loses_what_the_goal_says_and_an_unknown_one_counts_against_it(
     text: str, losses: list[float]
 ) -> None:
     goal = read_goal(text, requests_per_day=100, max_cost_usd=1)
@@ -95,6 +95,17 @@ def test_a_tighter_goal_sends_more_and_a_smaller_share_less() -> None:
 
     assert sent("within 2% of cloud") > sent("within 10% of cloud")
     assert sent("cloud share at most 20%") < sent("cloud share at most 40%") < 0.4
+
+
+def test_no_threshold_comes_of_rows_without_a_known_confidence() -> None:
+    rows, goal = a_table(1000), read_goal("cloud share at most 38%")
+    none = replace(rows, score=np.full(1000, np.nan))
+    with pytest.raises(SettingsError, match="no confidence to calibrate"):
+        threshold_for(goal, none, grid(-np.inf, 0), 0.05)
+    score = np.where(np.arange(1000) % 5 == 0, np.nan, rows.score)
+    threshold = threshold_for(goal, replace(rows, score=score), grid(-np.inf, 0), 0.05)
+    assert threshold is not None
+    assert float(rows.escalates(threshold).mean()) < 0.38  # once all of them are known
 
 
 def test_too_few_rows_show_nothing() -> None:

@@ -60,7 +60,7 @@ def test_calibrate_asks_the_judge_for_what_has_no_grade(tmp_path: Path) -> None:
         sure = n % 3 > 0
         local = {"answer": "fine" if sure else "bad"}
         local["logprobs"] = {"content": [{"token": "x", "logprob": -0.1 if sure else -2.0}]}  # type: ignore[assignment]
-        row = {"id": f"q{n}", "question": "q?", "answers": ["gold"], "local": local}
+        row = {"id": f"q{n}", "question": f"q {n}?", "answers": ["gold"], "local": local}
         lines.append(json.dumps(row | {"cloud": {"correct": True, "cost_usd": 0.01}}))
     (tmp_path / "qa.jsonl").write_text("\n".join(lines) + "\n")
     with StandInCloud(verdict) as endpoint:

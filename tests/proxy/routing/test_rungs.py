@@ -30,7 +30,11 @@ def write(path: Path, ladder: Ladder) -> None:
             }
             for model, name in enumerate(ladder.names)
         ]
-        line: dict[str, Any] = {"id": f"q{row}", "question": "canary-4711?", "answers": ["yes"]}
+        line: dict[str, Any] = {
+            "id": f"q{row}",
+            "question": f"canary-4711 {row}?",
+            "answers": ["yes"],
+        }
         line |= {"local": records[0], "clouds": records[1:]}
         lines.append(json.dumps(line))
     path.write_text("\n".join(lines))
