@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 QUESTION = "My name is Jane Doe, jane.doe@example-mail.com. What does paper {} say?"
 PAPERS = {
     "none": "The older gardener sold both greenhouses, since frost had cracked the northern panes.",
-    "stored": "The tall carpenter left his workshop, because the river had flooded the timber yard.",
-    "repeated": "The second baker closed her ovens, after thieves had emptied the flour cellar twice.",
+    "stored": "The tall carpenter left his workshop, because floods had reached the timber.",
+    "repeated": "The second baker closed her ovens, after thieves had emptied the cellar twice.",
     "batch": "The retired pilot rented three hangars, although storms had lifted the western roof.",
 }
 
