@@ -142,8 +142,9 @@ def pinned_traces(
         derived: whether it quotes a pinned exchange itself; then nothing of it is harmless.
     """
     later = _since_the_secret(inspection)
-    told = [*_texts_of(later, Role.ASSISTANT), *answers]
-    yield from _wholes(told)
+    before = _texts_of(later, Role.ASSISTANT)
+    yield from _wholes([*before, *answers])
+    told = [*before, *_apart(answers)]
     yield from kept_run_traces(told, frozenset() if derived else _own_runs(inspection))
     yield from _wholes(_texts_of(later, Role.TOOL))
 
@@ -157,7 +158,7 @@ def growing_pinned(inspection: Inspection, *, derived: bool) -> Growing:
 def answer_traces(inspection: Inspection, answers: Sequence[str]) -> Iterator[str]:
     """What to remember of ``answers`` that were made from values which leave only masked."""
     yield from _wholes(answers)
-    yield from kept_run_traces(answers, _own_runs(inspection))
+    yield from kept_run_traces(_apart(answers), _own_runs(inspection))
 
 
 def growing_answer(inspection: Inspection) -> Growing:
@@ -190,6 +191,15 @@ def _since_the_secret(inspection: Inspection) -> list[Segment]:
     sensitive |= {entry.segment for entry in inspection.unscannable}
     first = min(sensitive, default=0)
     return [segment for segment in inspection.segments if segment.index >= first]
+
+
+def _apart(answers: Sequence[str]) -> list[str]:
+    """``answers`` without pieces of the longest: what was heard is told whole and line by line.
+
+    Their runs are those of the whole, and would take the room of others.
+    """
+    longest = max(answers, key=len, default="")
+    return [text for text in answers if text is longest or text.strip() not in longest]
 
 
 def _wholes(texts: Iterable[str]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from proxy.routes.form import (
     check_form,
 )
 from proxy.routes.route import ApiRoute, Raw, Reading, Takes, ask_for, stays_home
+from proxy.routes.saying import texts_said
 from proxy.types import JSON, JSONObject
 
 #: OpenAI's longest prompt for a picture is 32,000 characters, of up to four bytes each.
@@ -111,20 +112,16 @@ def heard(answer: JSONObject) -> Reading | None:
     return Reading(text) if isinstance(text, str) else None
 
 
-def _texts(answer: JSONObject) -> tuple[str, ...]:
-    text = answer.get("text")
-    return (text,) if isinstance(text, str) else ()
-
-
 def _drawn(answer: JSONObject) -> tuple[str, ...]:
-    """What a model made of the words of a request for a picture, before it drew them."""
+    """All that is said beside the pictures, as what a model made of the words of a request."""
     pictures = answer.get("data")
-    revised = [
-        one.get("revised_prompt")
-        for one in (pictures if isinstance(pictures, list) else ())
+    beside = [
+        {name: member for name, member in one.items() if name != "b64_json"}
         if isinstance(one, dict)
+        else one
+        for one in (pictures if isinstance(pictures, list) else ())
     ]
-    return tuple(text for text in revised if isinstance(text, str))
+    return texts_said({**answer, "data": beside})
 
 
 def _as_text(body: JSONObject, answer: JSONObject) -> Raw | None:
@@ -142,7 +139,6 @@ def _of_sound(route: ApiRoute) -> ApiRoute:
     return replace(
         route,
         at_home=replace(route.at_home, ask=_ask_for_json),
-        texts=_texts,
         form=Form("audio", MAX_PARTS, MAX_FIELD_BYTES),
         raw=_as_text,
         raw_types=("text/plain",),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from proxy.routes.fields import Kind
 from proxy.routes.form import Form
+from proxy.routes.saying import texts_said
 from proxy.types import JSON, JSONObject
 
 #: The answer, the request's body -> the answer told as server-sent events.
@@ -161,7 +162,10 @@ def stays_home(
     takes: Takes,
     missing: str | None = None,
 ) -> ApiRoute:
-    """A route that never leaves: asked and answered at home as it stands, by whatever model."""
+    """A route that never leaves: asked and answered at home as it stands, by whatever model.
+
+    Every text of the answer is one for the pins, wherever it stands in it.
+    """
     return ApiRoute(
         name=name,
         path=path,
@@ -169,6 +173,6 @@ def stays_home(
         takes=takes,
         at_home=AtHome(path, lambda body: body, read, lambda told, _: told, missing),
         abroad=None,
-        texts=lambda _: (),
+        texts=texts_said,
         any_model=True,
     )

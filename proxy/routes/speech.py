@@ -77,6 +77,7 @@ _AT_HOME: Final = stays_home(
 SPEECH: Final = replace(
     _AT_HOME,
     at_home=replace(_AT_HOME.at_home, taken=taken),
+    texts=lambda _: (),  # sound
     raw=told,
     raw_types=SOUND_TYPES,
 )

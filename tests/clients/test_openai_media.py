@@ -219,6 +219,60 @@ def test_sound_of_any_bytes_comes_back_and_again_under_its_key(house: House) -> 
     assert house.asked == {"mouth": ["/v1/audio/speech"]}
 
 
+LINES = ("She told him where the keys were", "and the custody hearing was on Monday")
+HEARD: dict[str, Any] = {
+    "text": " ".join(LINES),
+    "segments": [{"id": at, "text": f" {line}"} for at, line in enumerate(LINES)],
+    "summary": "Two neighbours agree on a fence, after one of them sold the orchard behind it.",
+}
+JUDGED = "The writer fears the older landlord, who had both locks changed on Sunday."
+TOLD: dict[str, tuple[Call, str, Any, tuple[str, ...]]] = {
+    "lines and more of a recording": (
+        lambda client: client.audio.transcriptions.create(
+            model="w", file=("a.wav", b"RIFF"), response_format="verbose_json"
+        ),
+        "ears",
+        HEARD,
+        (*LINES, HEARD["text"], HEARD["summary"]),
+    ),
+    "why a text was judged as it was": (
+        lambda client: client.moderations.create(input="I am Jane Doe, jane.doe@example-mail.com."),
+        "words",
+        {"id": "m", "model": "m", "results": [{"flagged": True, "reason": JUDGED}]},
+        (JUDGED, f"Is this so? {JUDGED}"),
+    ),
+    "what a picture shows": (
+        lambda client: client.images.generate(prompt="Jane Doe, jane.doe@example-mail.com"),
+        "easel",
+        {"created": 1, "data": [{"b64_json": "aGk=", "caption": JUDGED.replace("older", "tall")}]},
+        (JUDGED.replace("older", "tall"),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_whatever_is_said_in_an_answer_to_a_pinned_request_stays_too(
+    name: str, house: House
+) -> None:
+    call, endpoint, answer, texts = TOLD[name]
+    with house.proxy.client as client:
+        for text in texts:  # nobody said it yet
+            assert action_for(client, house, text) == "allow"
+        getattr(house, endpoint).reply = lambda _: Reply(body=json.dumps(answer).encode())
+        call(client)
+        getattr(house, endpoint).reply = wants_key
+        house.cloud.requests.clear()
+        assert {action_for(client, house, text) for text in texts} == {"local_only"}
+    assert house.cloud.requests == []
+
+
+def action_for(client: openai.OpenAI, house: House, text: str) -> object:
+    """What policy says to a question that carries ``text``."""
+    client.chat.completions.create(model="ringfence", messages=[{"role": "user", "content": text}])
+    record: Any = house.proxy.records("decision")[-1]
+    return record["policy"]["action"]
+
+
 def test_text_of_a_recording_is_text(house: House) -> None:
     with house.proxy.client as client:
         text = client.audio.transcriptions.create(

@@ -183,3 +183,12 @@ def test_a_request_carries_each_of_its_texts_and_the_runs_across_them() -> None:
     carried = set(carried_traces(an_inspection(())))
     assert set(traces(LETTER, PAGE)) <= carried
     assert set(run_traces([PAGE, "What should I do about it now?"])) <= carried
+
+
+def test_lines_of_a_text_are_known_one_by_one_and_take_no_room_of_its_runs() -> None:
+    words = [f"word{number}" for number in range(3000)]
+    lines = [" ".join(words[at : at + 6]) for at in range(0, len(words), 6)]
+    whole = " ".join(words)
+    alone = set(answer_traces(an_inspection(()), [whole]))
+    both = set(answer_traces(an_inspection(()), [whole, *lines, "a word that it does not hold"]))
+    assert both == alone | {*lines, "a word that it does not hold"}
