@@ -36,6 +36,7 @@ from proxy.egress.limit import AttemptLimit
 from proxy.egress.spending import Spending
 from proxy.egress.transport import Door
 from proxy.errors import PolicyError, ProxyError, SettingsError
+from proxy.flow import Parts
 from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import ProcessInspector
 from proxy.local.backend import LocalBackend
@@ -44,7 +45,7 @@ from proxy.logs import configure_logs
 from proxy.metrics import Metrics, State
 from proxy.objects import ObjectStore
 from proxy.pins.store import PinStore
-from proxy.pipeline import Parts, Pipeline
+from proxy.pipeline import Pipeline
 from proxy.policy.approval import approval_for
 from proxy.policy.language import RecordPolicy
 from proxy.policy.model import Policy

@@ -7,18 +7,14 @@ a permit from the ledger.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
 
 from audit.errors import AuditError
-from audit.ledger import Ledger
-from proxy.egress.attempt import CloudTier
 from proxy.egress.body import model_for, outgoing
 from proxy.egress.climb import Climber, Load, reason_of, rungs_of
 from proxy.egress.mask import Masked, mask
@@ -31,37 +27,27 @@ from proxy.errors import (
     RequestError,
     error_body,
 )
+from proxy.flow import Flow, Parts
 from proxy.home_stream import HomeStream
 from proxy.ids import new_id
-from proxy.inspection.detector import Inspector
-from proxy.local.backend import FlowingBackend, LocalBackend
 from proxy.local.live import LocalStream
-from proxy.metrics import Metrics
 from proxy.pins.growing import Pinning, pin_told, pinning_of
-from proxy.pins.store import PinStore, PinStoreError, carried_traces
+from proxy.pins.store import PinStoreError, carried_traces
 from proxy.policy.decide import Context, Ruling
 from proxy.policy.model import Policy
 from proxy.policy.shadow import Shadow, shadow_of
-from proxy.policy.staging import Staged
-from proxy.records import Laps, decision_record
+from proxy.records import decision_record
 from proxy.routes.chat import CHAT
 from proxy.routes.registry import ROUTES
 from proxy.routes.route import Escalation
 from proxy.routing.catalog import range_of
-from proxy.routing.chain import Chain, Rung
-from proxy.routing.committing import EarlyCommit
-from proxy.routing.doom import EarlyExit
-from proxy.routing.drift import DriftWatch
-from proxy.routing.estimator import ConfidenceEstimator
+from proxy.routing.chain import Rung
 from proxy.routing.features import held_of
-from proxy.routing.prerouter import PreRouter
-from proxy.routing.route import Modes, Situation, choose_route
+from proxy.routing.route import Situation, choose_route
 from proxy.routing.thrift import AMPLE, thrifty
 from proxy.telling import tell
 from proxy.types import (
     Action,
-    Confidence,
-    Decision,
     Destination,
     Draft,
     Inspection,
@@ -76,73 +62,6 @@ log = structlog.get_logger()
 
 #: The origin of a request for which it could not be looked up: treated as derived.
 UNKNOWN_ORIGIN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the pipeline is made of; `proxy.assembly` picks the implementations."""
-
-    inspector: Inspector
-    policy: Callable[[], Policy]  # the one in force now
-    models: Callable[[], Sequence[str]]  # the names a client may ask for
-    local: LocalBackend
-    local_model: str
-    estimator: ConfidenceEstimator
-    ledger: Ledger
-    pins: PinStore
-    cloud: CloudTier | None
-    metrics: Metrics = field(default_factory=Metrics)
-    staged: Callable[[], Staged | None] = lambda: None  # the candidate beside the policy, if any
-    modes: Modes = field(default_factory=Modes)
-    drift: DriftWatch | None = None  # holds drafts against the calibration, if there is one
-    early: EarlyExit | None = None  # gives drafts up that cannot reach the threshold
-    prerouter: PreRouter | None = None  # tells which drafts need not be made
-    chain: Chain | None = None  # the cloud models that are asked in turn
-    climb_s: float = math.inf  # from when on a request came no further one is asked
-    flowing: FlowingBackend | None = None  # tells answers while they are made
-    committing: EarlyCommit | None = None  # tells drafts early that are sure enough
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """What is known of a request so far; each step makes a new one."""
-
-    request: Request
-    inspection: Inspection
-    decision: Decision
-    ruling: Ruling
-    draft: Draft | None = None
-    confidence: Confidence | None = None
-    foreseen: Confidence | None = None  # that a draft stays, before there was one
-    ahead: RouteReason | None = None  # why no draft comes first
-    rungs: tuple[Rung, ...] = ()  # the models it may climb; its request names the first
-    local_fault: LocalBackendError | None = None
-    begun: LocalStream | None = None  # a local answer that flows, in place of a draft
-    masked: Masked | None = None
-    unmaskable: bool = False
-    unaffordable: RouteReason | None = None
-    laps: Laps = ()
-    shadow: Shadow | None = None
-    started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def is_drafted(self) -> bool:
-        """Whether a draft was tried, well or in vain."""
-        return self.is_answered or self.local_fault is not None
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether the local tier answered, or began to."""
-        return self.draft is not None or self.begun is not None
-
-    @property
-    def is_held(self) -> bool:
-        """Whether its batch has no plan for it yet, or one that policy does not let it follow."""
-        return self.request.plan is not None and not self.rungs
-
-    def lap(self, stage: str, started: float) -> Flow:
-        """This flow with the time of a stage noted, in ms."""
-        return replace(self, laps=(*self.laps, (stage, (time.perf_counter() - started) * 1000)))
 
 
 class Pipeline:

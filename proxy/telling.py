@@ -23,7 +23,7 @@ class StreamEnd:
 
 
 class Answered(Protocol):
-    """What is known of a request that was answered; `proxy.pipeline.Flow` is one."""
+    """What is known of a request that was answered; `proxy.flow.Flow` is one."""
 
     @property
     def request(self) -> Request:

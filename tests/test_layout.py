@@ -82,6 +82,7 @@ TESTED_IN = {
     "proxy/errors.py": "tests/proxy/api/test_reply.py",
     "proxy/pins/growing.py": "tests/proxy/test_home_stream.py",
     "proxy/telling.py": "tests/proxy/test_pipeline.py",
+    "proxy/flow.py": "tests/proxy/test_pipeline.py",
     "proxy/routes/progress.py": "tests/proxy/egress/test_live.py",
     "proxy/commands/inspect.py": "tests/proxy/test_cli.py",
     "proxy/inspection/detector.py": "tests/proxy/inspection/test_run.py",

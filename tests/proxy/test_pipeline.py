@@ -24,10 +24,11 @@ from proxy.errors import (
     LocalBackendError,
     RequestError,
 )
+from proxy.flow import Parts
 from proxy.inspection.recognizers import NO_RECOGNIZERS, Recognizer, Recognizers
 from proxy.metrics import Metrics
 from proxy.pins.store import PinStore, PinStoreError
-from proxy.pipeline import Parts, Pipeline
+from proxy.pipeline import Pipeline
 from proxy.policy.language import Responses
 from proxy.policy.model import Policy
 from proxy.policy.source import FilePolicySource
