@@ -29,6 +29,7 @@ from proxy.api.conversations import Conversations
 from proxy.api.files import Files
 from proxy.api.once import Once
 from proxy.commands.notices import Notices, approved_detail, record_detail, record_refusal
+from proxy.credentials import cloud_credentials
 from proxy.egress.attempt import CloudTier
 from proxy.egress.budgets import BudgetStore, load_budgets
 from proxy.egress.cloud import OpenAICloud
@@ -323,15 +324,12 @@ class Proxy:
 
     def _open_cloud(self, ledger: Ledger, stack: AsyncExitStack) -> CloudTier | None:
         settings = self._settings
-        if settings.cloud_api_key is None or self._in_shadow:
+        credentials = cloud_credentials(settings)
+        if credentials is None or self._in_shadow:
             return None
         door = Door(ca_file=settings.cloud_ca_file)
         stack.push_async_callback(door.aclose)
-        backend = OpenAICloud(
-            door,
-            api_key=settings.cloud_api_key.get_secret_value(),
-            timeout_s=settings.cloud_timeout_s,
-        )
+        backend = OpenAICloud(door, credentials=credentials, timeout_s=settings.cloud_timeout_s)
         limit = AttemptLimit(settings.max_cloud_requests_per_minute)
         spending = _open_spending(settings, self._metrics, stack)
         tier = CloudTier(backend, ledger, limit, self._switch.is_on, self._metrics, spending)

@@ -59,7 +59,7 @@ LABELS: Final = {
 #: What an attempt on the cloud can come to; see `proxy.egress`.
 OUTCOMES: Final = frozenset(
     {"ok", "capped", "client_abort", "connection", "garbage", "internal", "not_recorded"}
-    | {"no_bound", "no_budget", "over_budget"}
+    | {"no_bound", "no_budget", "no_key", "over_budget"}
     | {"redirect", "refused", "sdk", "status_4xx", "status_5xx", "switched_off", "timeout"}
     | {"too_large", "upstream_error"}
 )

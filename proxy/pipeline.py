@@ -223,7 +223,7 @@ class Pipeline:
         cloud = self._parts.cloud
         if route.destination is None or cloud is None:
             return flow, route
-        why = await cloud.why_unaffordable(flow.request, route.destination, flow.masked)
+        why = await cloud.why_not(flow.request, route.destination, flow.masked)
         flow = replace(flow, unaffordable=why)
         return flow, self._route(flow)
 
@@ -286,7 +286,9 @@ class Pipeline:
         leaves = ROUTES[flow.request.route].abroad is not None
         if self._parts.modes.shadow:
             return leaves  # what would have been, had there been a cloud
-        return leaves and cloud is not None and cloud.is_ready
+        if not leaves or cloud is None or not cloud.is_ready:
+            return False
+        return cloud.reaches(flow.decision.destinations)
 
     def _route(self, flow: Flow) -> Route:
         situation = Situation(

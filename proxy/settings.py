@@ -138,6 +138,8 @@ class Settings(BaseSettings):
 
     cloud_api_key: SecretStr | None = None
     """Key for the cloud; `OPENAI_API_KEY` serves as well. None: the proxy is local-only."""
+    credentials_file: Path | None = None
+    """YAML of which key each host gets, abroad and at home; with it none gets another."""
     cloud_timeout_s: float = Field(default=60.0, gt=0)
     """Longest wait for a cloud answer."""
     cloud_ca_file: Path | None = None
@@ -182,7 +184,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         for name in Settings.model_fields
         if env.get(PREFIX + name.upper(), "") != ""
     }
-    if "cloud_api_key" not in values and env.get("OPENAI_API_KEY"):
+    is_bound = "credentials_file" in values  # to hosts, which the usual variable is not
+    if not is_bound and "cloud_api_key" not in values and env.get("OPENAI_API_KEY"):
         values["cloud_api_key"] = env["OPENAI_API_KEY"]
     for name in ("allowed_hosts", "languages", "cloud_first_apps"):
         if isinstance(text := values.get(name), str):
@@ -211,6 +214,12 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(
             "RINGFENCE_CAPTURE_KEY_FILE needs a ledger in files: leave out RINGFENCE_LEDGER_URL"
         )
+    for name in ("cloud_api_key", "local_api_key"):
+        if settings.credentials_file is not None and getattr(settings, name) is not None:
+            raise SettingsError(
+                f"RINGFENCE_CREDENTIALS_FILE and {PREFIX}{name.upper()} are both set: "
+                "name the host of that key in the file"
+            )
     if settings.keys_file is None and settings.host not in ("127.0.0.1", "localhost", "::1"):
         raise SettingsError(
             "RINGFENCE_HOST is not loopback and RINGFENCE_KEYS_FILE is not set: "

@@ -76,6 +76,9 @@ class FakeCloud:
     echoes: bool = False
     bodies: list[bytes] = field(default_factory=list)
 
+    def has_key(self, destination: Destination) -> bool:
+        return True
+
     async def complete(
         self, body: bytes, destination: Destination, permit: Permit, call: Abroad
     ) -> Outcome:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from audit.errors import AuditError
 from audit.stores.address import excess_rights
+from proxy.credentials import cloud_credentials
 from proxy.egress.budgets import load_budgets
 from proxy.errors import ProxyError
 from proxy.local.model import is_ready
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.local.places import places
 from proxy.local.probe import Abilities
+from proxy.policy.language import DestinationPolicy
 from proxy.policy.lint import lint
 from proxy.policy.model import Policy
 from proxy.policy.refusal import PolicyRefused
@@ -34,6 +37,8 @@ from proxy.settings import PREFIX, Settings
 #: Longest wait for each of the questions to the local tier: somebody looks on.
 _PATIENCE_S: Final = 20.0
 
+_LOCAL_KEYS: Final = f"{PREFIX}LOCAL_API_KEY, or {PREFIX}CREDENTIALS_FILE"
+
 
 @dataclass(frozen=True, slots=True)
 class Remark:
@@ -46,13 +51,16 @@ class Remark:
 
 async def run_checks(settings: Settings) -> tuple[Remark, ...]:
     """Look at every setting that can be wrong; asks nobody but the local tier."""
+    credentials = _credentials(settings)
+    can_ask = all(remark.level != "bad" for remark in credentials)
     return (
         Remark("good", "listens on", f"{settings.host}:{settings.port}"),
         _keys(settings),
         *_policy(settings),
         await asyncio.to_thread(_data, settings),
-        *await _local(settings),
-        *await _others(settings),
+        *credentials,
+        *(await _local(settings) if can_ask else ()),
+        *(await _others(settings) if can_ask else ()),
         *_abroad(settings),
         _cloud(settings),
         _costs(settings),
@@ -135,6 +143,41 @@ def _database(url: str) -> Remark:
     return Remark("good", "records", "PostgreSQL, by a role that may only add")
 
 
+def _credentials(settings: Settings) -> tuple[Remark, ...]:
+    """Whether each cloud destination has a key, and no key goes to more hosts than it must."""
+    problem, keys = "", None
+    try:
+        keys = cloud_credentials(settings)
+    except ProxyError as error:
+        problem = error.public_message
+    if problem:
+        return (Remark("bad", "credentials", problem),)
+    destinations = _destinations(settings)
+    if keys is None or not destinations:
+        return ()
+    hosts = {_host(destination.base_url) for destination in destinations}
+    if settings.credentials_file is None:
+        if len(hosts) == 1:
+            return ()
+        says = f"one key for {', '.join(sorted(hosts))}"
+        return (Remark("note", "credentials", f"{says}: {PREFIX}CREDENTIALS_FILE parts them"),)
+    without = [d.id for d in destinations if keys.of(d.base_url) is None]
+    says = f"keys of {settings.credentials_file}"
+    if without:
+        says += f"; none for {', '.join(without)}, where nothing is sent"
+    if settings.credentials_file.stat().st_mode & 0o077:
+        says += "; others on this machine may read it: chmod 600"
+    return (Remark("note" if ";" in says else "good", "credentials", says),)
+
+
+def _destinations(settings: Settings) -> Sequence[DestinationPolicy]:
+    """The clouds that the policy names; none where it does not load."""
+    try:
+        return FilePolicySource(settings.policy_file).load().content.destinations
+    except ProxyError:
+        return ()
+
+
 async def _local(settings: Settings) -> tuple[Remark, ...]:
     if settings.local_base_url is None:
         if is_ready(settings.model_dir):
@@ -171,11 +214,7 @@ async def _others(settings: Settings) -> tuple[Remark, ...]:
 
 def _abroad(settings: Settings) -> tuple[Remark, ...]:
     """The endpoints of the local tier that policy calls a cloud."""
-    try:
-        destinations = FilePolicySource(settings.policy_file).load().content.destinations
-    except ProxyError:
-        return ()
-    clouds = {_host(destination.base_url): destination.id for destination in destinations}
+    clouds = {_host(there.base_url): there.id for there in _destinations(settings)}
     urls = (settings.local_base_url, *(place.base_url for place in places(settings)))
     return tuple(
         Remark(
@@ -198,7 +237,7 @@ def _door(what: str, url: str, status: int, *, unlisted: Literal["note", "bad"] 
     if status == 200:
         return Remark("good", what, f"{url} answers")
     if status in (401, 403):
-        return Remark("bad", what, f"{url} wants another key: RINGFENCE_LOCAL_API_KEY")
+        return Remark("bad", what, f"{url} wants another key: {_LOCAL_KEYS}")
     if status:
         return Remark(unlisted, what, f"{url} lists no models: status {status}")
     return Remark("bad", what, f"{url} does not answer")
@@ -306,12 +345,9 @@ def _costs(settings: Settings) -> Remark:
 def _cloud(settings: Settings) -> Remark:
     if settings.routing_mode == "shadow":
         return Remark("note", "cloud", "in the shadow: decided and recorded, nothing leaves")
-    if settings.cloud_api_key is None:
+    if settings.cloud_api_key is None and settings.credentials_file is None:
         return Remark("note", "cloud", "local-only: no OPENAI_API_KEY")
-    try:
-        destinations = FilePolicySource(settings.policy_file).load().content.destinations
-    except ProxyError:
-        destinations = ()
+    destinations = _destinations(settings)
     if not destinations:
         return Remark("note", "cloud", "local-only: the policy names no destination")
     switch = EgressSwitch(settings.data_dir).state()

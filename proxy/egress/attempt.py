@@ -8,7 +8,7 @@ short.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -114,10 +114,16 @@ class CloudTier:
         """The share of its tightest budget that ``team`` has left, in [0, 1]."""
         return await self._spending.left_share(team)
 
-    async def why_unaffordable(
+    def reaches(self, destinations: Iterable[Destination]) -> bool:
+        """Whether there is a key for one of ``destinations`` at least."""
+        return any(map(self._backend.has_key, destinations))
+
+    async def why_not(
         self, request: Request, destination: Destination, masked: Masked | None
     ) -> RouteReason | None:
-        """Why no budget bears sending ``request`` there now; None: they do."""
+        """Why ``request`` cannot go there now: no key, or no budget bears it; None: it can."""
+        if not self.reaches([destination]):
+            return RouteReason.CLOUD_UNAVAILABLE
         plan = self._plan(request, destination, masked)
         return await self._spending.why_not(request.caller.team, plan)
 
@@ -161,6 +167,9 @@ class CloudTier:
         """
         _check(decision, aim.destination, masked, look)
         errand = self._errand(request, inspection, decision, aim, masked, look)
+        if not self.reaches([aim.destination]):
+            self._metrics.failed(aim.destination.id, "no_key")
+            raise CloudError("There is no key for it.", error_type="no_key", sent="no")
         if not self._limit.take():
             self._metrics.failed(aim.destination.id, "capped")
             raise CloudError("The cloud attempts are used up.", error_type="capped", sent="no")

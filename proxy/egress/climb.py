@@ -158,7 +158,7 @@ class Climber:
             if step.masked is None:
                 return step, RouteReason.UNMASKABLE
         where = (rung.destination, step.masked)
-        return step, await self._cloud.why_unaffordable(step.request, *where)
+        return step, await self._cloud.why_not(step.request, *where)
 
     async def _ask(self, step: Load, rung: Rung, attempt: int) -> Outcome | CloudStream:
         score = None

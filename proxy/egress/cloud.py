@@ -14,6 +14,7 @@ import openai
 
 from audit.permit import Permit
 from proxy.canonical import parse_object
+from proxy.credentials import Credentials
 from proxy.egress.live import Incoming
 from proxy.egress.transport import Attempt, Door, ResponseTooLarge
 from proxy.egress.usage import usage_of
@@ -28,6 +29,10 @@ _EVENTS: Final = "text/event-stream"
 
 class CloudBackend(Protocol):
     """Sends one body to one destination, once."""
+
+    def has_key(self, destination: Destination) -> bool:
+        """Whether there is a key for ``destination``; without one nothing can be sent there."""
+        ...
 
     async def complete(
         self, body: bytes, destination: Destination, permit: Permit, call: Abroad
@@ -59,10 +64,14 @@ class CloudBackend(Protocol):
 class OpenAICloud:
     """The `CloudBackend` for every OpenAI-compatible destination."""
 
-    def __init__(self, door: Door, *, api_key: str, timeout_s: float) -> None:
+    def __init__(self, door: Door, *, credentials: Credentials, timeout_s: float) -> None:
         self._door = door
-        self._api_key = api_key
+        self._credentials = credentials
         self._timeout_s = timeout_s
+
+    def has_key(self, destination: Destination) -> bool:
+        """Whether there is a key for ``destination``; see `CloudBackend`."""
+        return self._credentials.of(destination.base_url) is not None
 
     async def complete(
         self, body: bytes, destination: Destination, permit: Permit, call: Abroad
@@ -134,7 +143,7 @@ class OpenAICloud:
             transport=self._door.transport(attempt), trust_env=False, follow_redirects=False
         ) as wire:
             client = openai.AsyncOpenAI(
-                api_key=self._api_key,
+                api_key=self._credentials.of(destination.base_url) or "",
                 base_url=destination.base_url,
                 organization="",
                 project="",

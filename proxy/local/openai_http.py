@@ -11,6 +11,7 @@ from typing import Final
 import httpx2
 
 from proxy.canonical import canonical_bytes, parse_object
+from proxy.credentials import home_credentials
 from proxy.errors import LocalBackendError, RequestError
 from proxy.local.live import MAX_ANSWER_BYTES, Asking, LocalStream, NotStreamed, Watch
 from proxy.local.probe import UNPROBED, Abilities, Given, Reply, probe_abilities
@@ -58,11 +59,10 @@ class OpenAIHTTPBackend:
         cls, settings: Settings, base_url: str, model: str, patience_s: float = float("inf")
     ) -> OpenAIHTTPBackend:
         """An endpoint of the local tier, with the key and the patience of ``settings``, or less."""
-        key = settings.local_api_key
         return cls(
             base_url,
             model,
-            api_key=key.get_secret_value() if key else None,
+            api_key=home_credentials(settings).of(base_url),
             timeout_s=min(settings.local_timeout_s, patience_s),
         )
 

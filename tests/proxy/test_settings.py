@@ -49,6 +49,13 @@ def test_the_usual_key_serves_and_ours_goes_first() -> None:
         ({"RINGFENCE_WORKERS": "0"}, "RINGFENCE_WORKERS"),
         ({"RINGFENCE_HOST": "192.0.2.1"}, "RINGFENCE_KEYS_FILE"),
         *(
+            (
+                {"RINGFENCE_CREDENTIALS_FILE": "keys.yaml", f"RINGFENCE_{name}_API_KEY": "canary"},
+                f"RINGFENCE_{name}_API_KEY",
+            )
+            for name in ("CLOUD", "LOCAL")
+        ),
+        *(
             ({f"RINGFENCE_{name}_BASE_URL": "http://canary"}, f"RINGFENCE_{name}_MODEL")
             for name in ("SPEECH", "TRANSCRIPTION", "IMAGES")
         ),
@@ -59,6 +66,8 @@ def test_the_usual_key_serves_and_ours_goes_first() -> None:
         "out of range",
         "none",
         "open to the world",
+        "two kinds of keys abroad",
+        "two kinds of keys at home",
         "no model that reads aloud",
         "no model that hears",
         "no model that draws",

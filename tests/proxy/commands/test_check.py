@@ -62,6 +62,34 @@ async def test_names_destinations_and_shows_no_key(tmp_path: Path) -> None:
     assert "canary" not in repr(said)
 
 
+async def test_says_where_one_key_goes_to_several_hosts_and_where_there_is_none(
+    tmp_path: Path,
+) -> None:
+    policy = write_policy(tmp_path, None)
+    text = policy.read_text()
+    first = text.split("destinations:\n")[1].split("\nrules:")[0]
+    second = first.replace("127.0.0.1:9", "127.0.0.1:10").replace("id: openai", "id: second")
+    policy.write_text(text.replace(first, first + second))
+    here = {"RINGFENCE_POLICY_FILE": str(policy)}
+    said = await remarks(settings(tmp_path, **here, OPENAI_API_KEY="sk-canary-4711"))
+    assert said["credentials"].level == "note"
+    assert said["credentials"].says.startswith("one key for 127.0.0.1:10, 127.0.0.1:9: ")
+    keys = tmp_path / "credentials.yaml"
+    keys.write_text("credentials:\n  - {origin: 'http://127.0.0.1:9', key: sk-canary-4711}\n")
+    keys.chmod(0o644)
+    here |= {"RINGFENCE_CREDENTIALS_FILE": str(keys), "OPENAI_API_KEY": "sk-unused"}
+    told = (await remarks(settings(tmp_path, **here)))["credentials"]
+    assert "none for second, where nothing is sent; others on this machine" in told.says
+    keys.chmod(0o600)
+    told = (await remarks(settings(tmp_path, **here)))["credentials"]
+    assert told.says.endswith("none for second, where nothing is sent")
+    keys.write_text("credentials:\n  - {origin: 'http://127.0.0.1:9', key: 'sk-canary 4711'}\n")
+    said = await remarks(settings(tmp_path, **here))
+    assert said["credentials"].level == "bad"
+    assert "local tier" not in said  # it is not asked without the key that it may want
+    assert "canary" not in repr(said)
+
+
 async def test_says_that_egress_is_switched_off(tmp_path: Path) -> None:
     here = settings(tmp_path, OPENAI_API_KEY="sk-1")
     EgressSwitch(here.data_dir).turn_off("sec", "incident 7")

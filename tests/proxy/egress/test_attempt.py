@@ -20,6 +20,7 @@ from audit.ledger import Ledger
 from audit.stores.files import FileStore
 from audit.vault import VAULT, Vault
 from demo.stand_in_cloud import Recorded, Reply, StandInCloud, completion
+from proxy.credentials import Credentials
 from proxy.egress.attempt import Aim, CloudTier
 from proxy.egress.budgets import Budget, Budgets, BudgetStore
 from proxy.egress.cloud import OpenAICloud
@@ -115,7 +116,7 @@ async def staged(
     ledger = Ledger.open_store(store, vault=vault)
     door, metrics = Door(), Metrics()
     tier = CloudTier(
-        OpenAICloud(door, api_key="k", timeout_s=5),
+        OpenAICloud(door, credentials=Credentials(other="k"), timeout_s=5),
         ledger,
         AttemptLimit(per_minute),
         EgressSwitch(tmp_path).is_on,
@@ -478,7 +479,7 @@ async def test_a_budget_store_that_fails_lets_nothing_leave(
         await budgeted.escalate()
     assert (caught.value.upstream_error, caught.value.sent) == ("no_budget", "no")
     request = a_request()
-    why = await budgeted.tier.why_unaffordable(request, budgeted.destination, None)
+    why = await budgeted.tier.why_not(request, budgeted.destination, None)
     assert why is RouteReason.CLOUD_UNAVAILABLE
     assert await budgeted.tier.left_share("team") == 0.0
     assert (cloud.requests, budgeted.kinds()) == ([], [])
@@ -495,6 +496,6 @@ async def test_what_has_no_bound_does_not_leave_under_a_budget(
     with pytest.raises(CloudError) as caught:
         await budgeted.escalate(body=body)
     assert (caught.value.upstream_error, caught.value.sent) == ("no_bound", "no")
-    why = await budgeted.tier.why_unaffordable(a_request(body), budgeted.destination, None)
+    why = await budgeted.tier.why_not(a_request(body), budgeted.destination, None)
     assert why is RouteReason.COST_UNKNOWN
     assert cloud.requests == []

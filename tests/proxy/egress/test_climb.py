@@ -21,6 +21,7 @@ from audit.errors import LedgerUnwritable
 from demo.stand_in_cloud import END as END_OF_STREAM
 from demo.stand_in_cloud import Recorded, Reply, StandInCloud, chunk, completion, streamed
 from proxy.assembly import Proxy
+from proxy.credentials import Credentials
 from proxy.egress.attempt import CloudTier
 from proxy.egress.budgets import Budget, Budgets, BudgetStore
 from proxy.egress.cloud import OpenAICloud
@@ -133,7 +134,7 @@ class Height:
     def tier(self, per_minute: int = 1000, prices: Prices | None = None) -> None:
         """Open the cloud anew."""
         door = Door()
-        backend = OpenAICloud(door, api_key="k", timeout_s=5)
+        backend = OpenAICloud(door, credentials=Credentials(other="k"), timeout_s=5)
         parts = self.world.parts
         spending = Spending(prices or Prices({}), self.budgets, 100, parts.metrics)
         limit, switch = AttemptLimit(per_minute), EgressSwitch(self.world.folder).is_on
@@ -598,7 +599,7 @@ async def test_a_client_that_leaves_between_two_models_ends_the_climb_there(
     height: Height, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     between, tier = asyncio.Event(), height.tiers[-1]
-    true, num_asked = tier.why_unaffordable, 0
+    true, num_asked = tier.why_not, 0
 
     async def waits(*about: Any) -> RouteReason | None:
         nonlocal num_asked
@@ -608,7 +609,7 @@ async def test_a_client_that_leaves_between_two_models_ends_the_climb_there(
             await asyncio.sleep(60)
         return await true(*about)
 
-    monkeypatch.setattr(tier, "why_unaffordable", waits)
+    monkeypatch.setattr(tier, "why_not", waits)
     task = asyncio.create_task(height.ask())
     await between.wait()
     task.cancel()

@@ -10,6 +10,7 @@ import pytest
 
 from audit.permit import mint
 from demo.stand_in_cloud import ANSWER, Reply, StandInCloud
+from proxy.credentials import Credentials
 from proxy.egress.cloud import OpenAICloud
 from proxy.egress.transport import Door, origin_of
 from proxy.errors import CloudError, EgressDenied
@@ -33,7 +34,7 @@ def cloud() -> Iterator[StandInCloud]:
 @pytest.fixture
 async def backend() -> AsyncIterator[OpenAICloud]:
     door = Door()
-    yield OpenAICloud(door, api_key="k", timeout_s=3.0)
+    yield OpenAICloud(door, credentials=Credentials(other="k"), timeout_s=3.0)
     await door.aclose()
 
 
