@@ -73,7 +73,7 @@ class Flow:
     begun: LocalStream | None = None  # a local answer that flows, in place of a draft
     masked: Masked | None = None
     unmaskable: bool = False
-    unaffordable: RouteReason | None = None
+    barred: RouteReason | None = None
     laps: Laps = ()
     shadow: Shadow | None = None
     started: float = field(default_factory=time.perf_counter)

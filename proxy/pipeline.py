@@ -224,7 +224,7 @@ class Pipeline:
         if route.destination is None or cloud is None:
             return flow, route
         why = await cloud.why_not(flow.request, route.destination, flow.masked)
-        flow = replace(flow, unaffordable=why)
+        flow = replace(flow, barred=why)
         return flow, self._route(flow)
 
     async def _left(self, flow: Flow) -> float:
@@ -300,7 +300,7 @@ class Pipeline:
             local_model=self._parts.local_model,
             by_model=ROUTES[flow.request.route].escalation is Escalation.BY_MODEL,
             unmaskable=flow.unmaskable,
-            unaffordable=flow.unaffordable,
+            barred=flow.barred,
             ahead=None if flow.is_drafted else flow.ahead,
             shadow=self._parts.modes.shadow,
             held=flow.is_held,

@@ -33,12 +33,12 @@ class Situation:
     """What the route depends on beside the decision.
 
     ``confidence`` is None where there is no draft; then ``local_unable`` tells a model that cannot
-    serve the request from a tier that is down. ``flows``: the client gets the local answer while
-    it is made, so that its route is settled: before it began, or by the ``confidence`` of its
-    beginning. ``by_model``: only the cloud model that the client
-    named can stand in for the local one. ``unmaskable``: masking was tried, and did not leave a
-    body that policy lets go. ``unaffordable``: why no budget bears it; None: one does, or it was
-    not asked. ``ahead``: no draft was tried yet, and why none is wanted first; None: one is.
+    serve the request from a tier that is down. ``flows``: the client gets the local answer while it
+    is made, so that its route is settled: before it began, or by the ``confidence`` of its
+    beginning. ``by_model``: only the cloud model that the client named can stand in for the local
+    one. ``unmaskable``: masking was tried, and did not leave a body that policy lets go.
+    ``barred``: why it cannot go there (no key, no budget that bears it); None: it can, or nobody
+    asked. ``ahead``: no draft was tried yet, and why none is wanted first; None: one is.
     ``shadow``: nothing leaves; the route says what would have. ``held``: nothing leaves before its
     batch has a plan.
     """
@@ -50,7 +50,7 @@ class Situation:
     local_model: str
     by_model: bool = False
     unmaskable: bool = False
-    unaffordable: RouteReason | None = None
+    barred: RouteReason | None = None
     ahead: RouteReason | None = None
     flows: bool = False
     shadow: bool = False
@@ -91,8 +91,8 @@ def _by_confidence(decision: Decision, situation: Situation) -> Route:
         return Route(Target.LOCAL, RouteReason.CLOUD_UNAVAILABLE, degraded=True)
     if situation.unmaskable:
         return Route(Target.LOCAL, RouteReason.UNMASKABLE)
-    if situation.unaffordable is not None:
-        return Route(Target.LOCAL, situation.unaffordable, degraded=True)
+    if situation.barred is not None:
+        return Route(Target.LOCAL, situation.barred, degraded=True)
     return _to_cloud(decision, situation, RouteReason.LOW_CONFIDENCE)
 
 
@@ -112,8 +112,8 @@ def _without_draft(decision: Decision, situation: Situation) -> Route:
     )
     if may_go and situation.unmaskable:
         return Route(Target.REFUSE, RouteReason.UNMASKABLE)
-    if may_go and situation.unaffordable is not None:
-        return Route(Target.REFUSE, situation.unaffordable)
+    if may_go and situation.barred is not None:
+        return Route(Target.REFUSE, situation.barred)
     return _to_cloud(decision, situation, reason) if may_go else Route(Target.REFUSE, reason)
 
 
@@ -125,7 +125,7 @@ def _may_go_first(decision: Decision, situation: Situation) -> bool:
         and situation.model != situation.local_model
         and not situation.by_model
         and not situation.unmaskable
-        and situation.unaffordable is None
+        and situation.barred is None
     )
 
 

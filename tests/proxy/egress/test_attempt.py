@@ -412,6 +412,21 @@ async def test_many_at_once_never_overspend(budgeted: Stage, cloud: StandInCloud
 FULL = {"prompt_tokens": 20, "completion_tokens": 100}
 
 
+async def test_where_there_is_no_key_nothing_is_charged_recorded_or_sent(
+    budgeted: Stage, cloud: StandInCloud
+) -> None:
+    keyless = Credentials({"https://eu.example.com:443": "k"})
+    budgeted.tier._backend = OpenAICloud(Door(), credentials=keyless, timeout_s=5)
+    with pytest.raises(CloudError) as caught:
+        await budgeted.escalate()
+    assert (caught.value.upstream_error, caught.value.sent) == ("no_key", "no")
+    why = await budgeted.tier.why_not(a_request(), budgeted.destination, None)
+    assert why is RouteReason.CLOUD_UNAVAILABLE
+    assert (cloud.requests, budgeted.kinds()) == ([], [])
+    assert spent(budgeted.folder.parent) == 0.0
+    assert b'outcome="no_key"} 1.0' in budgeted.metrics.exposition()
+
+
 async def test_what_was_not_spent_is_there_again(budgeted: Stage, cloud: StandInCloud) -> None:
     for _ in range(30):  # at the bound, the budget is good for 22
         await budgeted.escalate()

@@ -52,17 +52,17 @@ def a_situation(
         ),
         (
             Action.ALLOW,
-            replace(a_situation(LOW), unaffordable=RouteReason.BUDGET_SPENT),
+            replace(a_situation(LOW), barred=RouteReason.BUDGET_SPENT),
             (Target.LOCAL, RouteReason.BUDGET_SPENT, True),
         ),
         (
             Action.ALLOW,
-            replace(a_situation(HIGH), unaffordable=RouteReason.BUDGET_SPENT),
+            replace(a_situation(HIGH), barred=RouteReason.BUDGET_SPENT),
             (Target.LOCAL, RouteReason.CONFIDENT, False),
         ),
         (
             Action.LOCAL_ONLY,
-            replace(a_situation(LOW), unaffordable=RouteReason.BUDGET_SPENT),
+            replace(a_situation(LOW), barred=RouteReason.BUDGET_SPENT),
             (Target.LOCAL, RouteReason.PINNED, False),
         ),
         (Action.ALLOW, a_situation(SPARED), (Target.LOCAL, RouteReason.BUDGET_LOW, True)),
@@ -170,7 +170,7 @@ def test_takes_the_destination_that_has_the_model_asked_for() -> None:
     ready=st.booleans(),
     model=st.sampled_from(["ringfence", "local", "gpt-4o"]),
     unmaskable=st.booleans(),
-    unaffordable=st.sampled_from([None, RouteReason.BUDGET_SPENT, RouteReason.COST_UNKNOWN]),
+    barred=st.sampled_from([None, RouteReason.BUDGET_SPENT, RouteReason.COST_UNKNOWN]),
     by_model=st.booleans(),
     first=st.booleans(),
     shadow=st.booleans(),
@@ -184,7 +184,7 @@ def test_never_passes_the_ceiling(
     ready: bool,
     model: str,
     unmaskable: bool,
-    unaffordable: RouteReason | None,
+    barred: RouteReason | None,
     by_model: bool,
     first: bool,
     shadow: bool,
@@ -192,7 +192,7 @@ def test_never_passes_the_ceiling(
     decision = a_decision(action, destinations=destinations, on_local_failure=on_failure)  # type: ignore[arg-type]
     situation = a_situation(confidence, unable=unable, ready=ready, model=model)
     situation = replace(situation, unmaskable=unmaskable, by_model=by_model)
-    situation = replace(situation, unaffordable=unaffordable)
+    situation = replace(situation, barred=barred)
     ahead = RouteReason.CLOUD_FIRST if first else None
     route = choose_route(decision, replace(situation, ahead=ahead, shadow=shadow))
     open_route = choose_route(decision, replace(situation, ahead=ahead))
@@ -203,7 +203,7 @@ def test_never_passes_the_ceiling(
         assert not shadow
         assert model != "local"
         assert not unmaskable
-        assert unaffordable is None
+        assert barred is None
         assert decision.may_leave
         assert ready
         assert route.destination in decision.destinations
