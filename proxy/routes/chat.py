@@ -152,11 +152,15 @@ def read(answer: JSONObject) -> Reading | None:
     if not is_completion(answer):
         return None
     choices = choices_of(answer)
-    told = [read_logprobs(choice.get("logprobs")) for choice in choices]
+    texts = [_text(message.get("content")) for message in _messages(answer)]
+    told = [
+        read_logprobs(choice.get("logprobs"), text)
+        for choice, text in zip(choices, texts, strict=True)
+    ]
     known = all(one.logprobs for one in told)
     ranked = known and all(one.top for one in told)
     return Reading(
-        "\n".join(_text(message.get("content")) for message in _messages(answer)),
+        "\n".join(texts),
         tuple(token for one in told for token in one.tokens) if known else (),
         tuple(logprob for one in told for logprob in one.logprobs) if known else (),
         str(choices[0].get("finish_reason")),

@@ -75,7 +75,10 @@ def read(answer: JSONObject) -> Reading | None:
     if not is_completion(answer):
         return None
     choices = choices_of(answer)
-    told = [read_logprobs(_in_new_form(choice.get("logprobs"))) for choice in choices]
+    told = [
+        read_logprobs(_in_new_form(choice.get("logprobs")), choice.get("text"))
+        for choice in choices
+    ]
     known = all(one.logprobs for one in told)
     return Reading(
         "\n".join(str(choice.get("text")) for choice in choices),

@@ -20,6 +20,13 @@ NUM_TOP: Final = 5
 #: How far above 0 a log-probability may be by rounding alone.
 _ROUNDING: Final = 1e-6
 
+#: Most that the probabilities of alternatives may come to; above 1 by what servers round.
+_MOST_MASS: Final = 1.01
+
+#: Characters that a token may stand for at least, however few the server shows of it: parts of
+#: characters, ids, names of its own.
+_CHARS_A_TOKEN: Final = 12
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
@@ -33,8 +40,12 @@ class TokenLogprobs:
     top: tuple[tuple[tuple[str, float], ...], ...] = field(default=(), repr=False)
 
 
-def read_logprobs(value: JSON) -> TokenLogprobs:
-    """The ``logprobs`` member of a choice; none at all where any of them is not to be trusted."""
+def read_logprobs(value: JSON, text: JSON = "") -> TokenLogprobs:
+    """The ``logprobs`` member of a choice; none at all where any of them is not to be trusted.
+
+    Nor where the tokens are too few to spell ``text``: a list that broke off tells nothing of the
+    rest.
+    """
     content = value.get("content") if isinstance(value, dict) else None
     tokens: list[str] = []
     logprobs: list[float] = []
@@ -46,7 +57,9 @@ def read_logprobs(value: JSON) -> TokenLogprobs:
         tokens.append(read[0])
         logprobs.append(read[1])
         top.append(_alternatives(entry))
-    if not is_evidence(logprobs):
+    length = len(text.strip()) if isinstance(text, str) else 0
+    spelled = sum(max(len(token), _CHARS_A_TOKEN) for token in tokens)
+    if not is_evidence(logprobs) or spelled < length:
         return TokenLogprobs()
     return TokenLogprobs(tuple(tokens), tuple(logprobs), tuple(top) if all(top) else ())
 
@@ -94,11 +107,14 @@ def _entry(entry: JSON) -> tuple[str, float] | None:
 
 
 def _alternatives(entry: JSON) -> tuple[tuple[str, float], ...]:
-    """The alternatives at one token, best first; none where one of them cannot be read."""
+    """The alternatives at one token, best first; none where one of them cannot be read.
+
+    Nor where together they are likelier than certain: a server that fills in zeros would look sure.
+    """
     told = entry.get("top_logprobs") if isinstance(entry, dict) else None
     read = [_entry(one) for one in told] if isinstance(told, list) else []
     kept = [one for one in read if one is not None]
-    if len(kept) < len(read):
+    if len(kept) < len(read) or math.fsum(math.exp(one[1]) for one in kept) > _MOST_MASS:
         return ()
     return tuple(sorted(kept, key=lambda one: one[1], reverse=True))
 

@@ -206,7 +206,7 @@ def read_scores(answer: JSONObject) -> Reading | None:
     if not is_response(answer):
         return None
     parts = [part for part, _ in _said(answer)]
-    told = [read_logprobs({"content": part.get("logprobs")}) for part in parts]
+    told = [read_logprobs({"content": part.get("logprobs")}, part.get("text")) for part in parts]
     known = all(one.logprobs for one in told)
     ranked = known and all(one.top for one in told)
     return Reading(

@@ -61,10 +61,12 @@ class AskingEstimator:
 async def p_true(local: LocalBackend, request: Request, draft: Draft) -> float | None:
     """The probability, in [0, 1], that the local model gives to "True" when asked about its answer.
 
-    Of the mass on "true" and "false" alone; None where neither is among the likeliest tokens.
+    What it would say beside "true" and "false" counts half for each, since it is neither: a word
+    that is hardly likely must not be certain for want of the other. None where neither is among
+    the likeliest tokens.
     """
     messages = request.body.get("messages")
-    if not isinstance(messages, list | tuple):
+    if not isinstance(messages, list | tuple) or not _says_something(draft):
         return None
     body: JSONObject = {
         "model": request.model,
@@ -84,19 +86,32 @@ async def p_true(local: LocalBackend, request: Request, draft: Draft) -> float |
         if (word := token.strip(" \u2581\u0120\n").casefold()) in mass:
             mass[word] += math.exp(logprob)
     total = mass["true"] + mass["false"]
-    return mass["true"] / total if total else None
+    return mass["true"] + max(1.0 - total, 0.0) / 2.0 if total else None
 
 
 async def self_consistency(local: LocalBackend, request: Request, draft: Draft) -> float | None:
     """How far five fresh samples agree with the draft: mean F1 of their words, in [0, 1].
 
-    For an answer of one word this is the share of samples that say the same.
+    For an answer of one word this is the share of samples that say the same. None for a draft
+    without words, as a call of a tool is: that samples say nothing either tells nothing.
     """
+    if not _says_something(draft):
+        return None
     fixed = {name: value for name, value in request.body.items() if name != "seed"}
     again = replace(request, body={**fixed, "temperature": _TEMPERATURE}, stream=False)
     samples = await asyncio.gather(*(local.generate(again) for _ in range(NUM_SAMPLES)))
-    said = words_of(draft.text)
-    return math.fsum(_f1(said, words_of(one.text)) for one in samples) / NUM_SAMPLES
+    said = _pieces(draft.text)
+    return math.fsum(_f1(said, _pieces(one.text)) for one in samples) / NUM_SAMPLES
+
+
+def _says_something(draft: Draft) -> bool:
+    """Whether the draft is words, as far as its text and its end tell."""
+    return bool(draft.text.strip()) and draft.finish_reason not in ("tool_calls", "function_call")
+
+
+def _pieces(text: str) -> tuple[str, ...]:
+    """Its words; its signs where it has none, as a sum or a smile."""
+    return words_of(text) or tuple(text.split())
 
 
 def words_of(text: str) -> tuple[str, ...]:

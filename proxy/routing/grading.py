@@ -14,7 +14,8 @@ from proxy.routing.rows import Item
 
 _NUMBER: Final = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _ANSWER: Final = re.compile(r"(?is).*(?:\banswer(?:\s+is)?\s*:?\s*|####\s*|\\boxed\{)")
-_LETTER: Final = re.compile(r"\W*([A-Za-z])(?:\W|$)")
+#: A letter alone, or one that a sign sets off: "B", "(b)", "B: Paris"; not "A fish", not "I'm".
+_LETTER: Final = re.compile(r"[^\w\s]*\s*([A-Za-z])(?:[^\w\s'\u2019]|\s*(?:\n|$))")
 
 
 def is_correct(said: str, item: Item) -> bool:

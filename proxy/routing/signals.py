@@ -27,6 +27,10 @@ Top = tuple[tuple[str, float], ...]
 #: from its 2,048-token windows over long reasoning to short answers.
 WINDOW_TOKENS: Final = 16
 
+#: Nats a token from which on a perplexity grows no more: servers write -9999 for "impossible", and
+#: one such draft would outweigh all others where the learned estimator is trained.
+_MOST_SURPRISE: Final = 20.0
+
 #: What stands before the answer proper, the last of them counts. Sources: "the answer is" of
 #: chain-of-thought prompts (arXiv 2201.11903), `####` of GSM8K, `\\boxed{` of MATH.
 _ANSWER_MARK: Final = re.compile(r"(?i)\banswer(?:\s+is)?\s*:?\s*|####\s*|\\boxed\{")
@@ -109,7 +113,7 @@ def answer_perplexity(told: Evidence) -> float | None:
     """
     logprobs = told.logprobs
     mean = _mean(logprobs[_answer_start(told.tokens) :])
-    return None if mean is None else -math.exp(min(-mean, 700.0))
+    return None if mean is None else -math.exp(min(-mean, _MOST_SURPRISE))
 
 
 def entropy(told: Evidence) -> float | None:

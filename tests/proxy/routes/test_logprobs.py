@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from proxy.routes.chat import CHAT
+from proxy.routes.completions import COMPLETIONS
 from proxy.routes.logprobs import as_asked, is_evidence, read_logprobs
 
 
@@ -22,8 +24,8 @@ def test_reads_alternatives_best_first() -> None:
 
 @pytest.mark.parametrize(
     "second",
-    [entry(), entry(a=0.7), entry(a="1"), {"token": "x", "logprob": -1}],
-    ids=["none", "above zero", "no number", "no list"],
+    [entry(), entry(a=0.7), entry(a="1"), {"token": "x", "logprob": -1}, entry(a=0, b=0, c=0)],
+    ids=["none", "above zero", "no number", "no list", "zeros"],
 )
 def test_alternatives_that_one_token_lacks_are_left_out_whole(second: dict[str, Any]) -> None:
     told = read_logprobs({"content": [entry("a", -0.7, a=-0.7), second]})
@@ -53,3 +55,41 @@ def test_a_client_gets_as_many_as_it_asked_for(wish: dict[str, Any], kept: int |
 @pytest.mark.parametrize("odd", [{"choices": None}, {"choices": [7]}, {"choices": [{}]}])
 def test_an_odd_answer_does_not_break_the_cut(odd: dict[str, Any]) -> None:
     assert "choices" in as_asked(odd, {"logprobs": True})
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "counts"),
+    [
+        ("The Volga.", ["The", " Volga", "."], True),
+        ("The Volga flows into the sea", ["The", " Volga"], False),
+        ("The Volga flows far", ["think", "ing", "The", " Volga", " flows", " far"], True),
+        ("supercalifragilistic", ["supercalifragilistic", "<end>"], True),
+        ("\u4f0f\u5c14\u52a0\u6cb3", ["", "", "", "\ufffd", "", ""], True),  # parts of characters
+        ("", ["<end>", "x"], True),
+        (None, ["<end>", "x"], True),
+    ],
+)
+def test_tokens_that_do_not_spell_the_text_are_no_evidence_of_it(
+    text: str | None, tokens: list[str], counts: bool
+) -> None:
+    content = [entry(token, -0.1 * n) for n, token in enumerate(tokens)]
+    assert bool(read_logprobs({"content": content}, text).logprobs) is counts
+
+
+TEXT = "The Volga flows into the Caspian Sea."
+
+
+@pytest.mark.parametrize("num", [2, 7])
+def test_a_list_that_broke_off_leaves_the_confidence_unknown_on_every_route(num: int) -> None:
+    words = TEXT.split()[:num]
+    told: Any = {"content": [entry(f" {word}", -0.1 * n) for n, word in enumerate(words)]}
+    old: Any = {
+        "tokens": [f" {word}" for word in words],
+        "token_logprobs": [-0.1 * n for n in range(num)],
+    }
+    chat: Any = {"index": 0, "message": {"content": TEXT}, "logprobs": told}
+    completion: Any = {"index": 0, "text": TEXT, "logprobs": old}
+    for route, choice in ((CHAT, chat), (COMPLETIONS, completion)):
+        reading = route.at_home.read({"choices": [choice]})
+        assert reading is not None
+        assert len(reading.token_logprobs) == (num if num == 7 else 0)

@@ -37,13 +37,17 @@ def verdict(**mass: float) -> Draft:
 @pytest.mark.parametrize(
     ("mass", "expected"),
     [
-        ({"True": 0.6, "False": 0.2, "Maybe": 0.2}, 0.75),
-        ({"TRUE": 0.3, "true": 0.3}, 1.0),
-        ({"False": 0.5}, 0.0),
+        ({"True": 0.6, "False": 0.4}, 0.6),
+        ({"True": 0.6, "False": 0.2, "Maybe": 0.2}, 0.7),
+        ({"TRUE": 0.3, "true": 0.3}, 0.8),
+        ({"False": 0.5}, 0.25),
+        ({"Yes": 0.98, "True": 0.01}, 0.505),  # nothing to be sure of
         ({"Maybe": 0.9}, None),
     ],
 )
-async def test_p_true_is_the_share_of_true(mass: dict[str, float], expected: float | None) -> None:
+async def test_p_true_is_the_share_of_true_and_half_of_what_is_neither(
+    mass: dict[str, float], expected: float | None
+) -> None:
     local = Script([verdict(**mass)])
     assert await p_true(local, a_request(), a_draft()) == (
         None if expected is None else pytest.approx(expected)
@@ -69,6 +73,25 @@ async def test_self_consistency_is_the_share_of_samples_that_agree() -> None:
     assert score == pytest.approx(3 / 5)
     assert len(local.asked) == NUM_SAMPLES
     assert all("seed" not in one.body and one.body["temperature"] == 0.7 for one in local.asked)
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [a_draft(""), a_draft(" \n"), replace(a_draft("Let me see."), finish_reason="tool_calls")],
+    ids=["nothing", "blank", "a call"],
+)
+async def test_a_draft_that_is_no_words_is_unknown_though_all_samples_say_the_same(
+    draft: Draft,
+) -> None:
+    for ask in (p_true, self_consistency):
+        local = Script([draft] * NUM_SAMPLES)
+        assert await ask(local, a_request(), draft) is None
+        assert local.asked == []
+
+
+async def test_other_signs_do_not_agree_for_want_of_words() -> None:
+    local = Script([a_draft(text) for text in ("+", "-", "-", ":-)", "")])
+    assert await self_consistency(local, a_request(), a_draft("+")) == pytest.approx(1 / 5)
 
 
 async def test_a_local_tier_that_fails_leaves_it_unknown() -> None:

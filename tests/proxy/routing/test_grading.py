@@ -31,6 +31,10 @@ def item(*answers: str, choices: tuple[str, ...] = ()) -> Item:
         ("B) something", item("work", choices=CHOICES), True),
         ("(C)", item("work", choices=CHOICES), False),
         ("Z", item("work", choices=CHOICES), False),
+        ("**B**", item("work", choices=CHOICES), True),
+        ("B\nsince that is so", item("work", choices=CHOICES), True),
+        ("A fish", item("kitchen", choices=CHOICES), False),
+        ("I'm not sure", item("c8", choices=tuple(f"c{n}" for n in range(9))), False),
         ("Answer: work", item("work", choices=CHOICES), True),
     ],
 )

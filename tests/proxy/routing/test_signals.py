@@ -65,6 +65,12 @@ def test_entropy_of_certainty_is_zero_and_never_above() -> None:
     assert SIGNALS["entropy"].of(over) == pytest.approx(0, abs=1e-6)
 
 
+def test_no_perplexity_outweighs_all_others() -> None:
+    impossible = SIGNALS["answer_perplexity"].of(scored((-9999.0, -0.1), ()))
+    assert impossible is not None
+    assert -1e9 < impossible < -1e6
+
+
 @pytest.mark.parametrize(
     "logprobs",
     [
