@@ -59,7 +59,7 @@ def lines_of(rows: list[dict[str, Any]], chain: tuple[str, ...]) -> list[dict[st
         lines.append(
             {
                 "id": row["id"],
-                "question": f"{row['dataset']} {row['id']}",  # its words are not on record
+                "question": "-",
                 "answers": ["-"],
                 "kind": row["dataset"],
                 "local": records[0],
@@ -135,7 +135,11 @@ def main() -> None:
     options = parser.parse_args()
     rows = read_rows(options.folder)
     if options.write:
-        lines = lines_of(rows, CHAINS[options.chain])
+        # no words are on record; but a question that stands twice would count once
+        lines = [
+            {**line, "question": f"- {place}"}
+            for place, line in enumerate(lines_of(rows, CHAINS[options.chain]))
+        ]
         options.write.write_text("".join(json.dumps(line) + "\n" for line in lines))
         return
     for chain in CHAINS:

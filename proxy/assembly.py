@@ -28,7 +28,13 @@ from proxy.api.batch_runner import BatchRunner, Pace
 from proxy.api.conversations import Conversations
 from proxy.api.files import Files
 from proxy.api.once import Once
-from proxy.commands.notices import Notices, approved_detail, record_detail, record_refusal
+from proxy.commands.notices import (
+    Notices,
+    approved_detail,
+    record_detail,
+    record_refusal,
+    tell_age,
+)
 from proxy.credentials import cloud_credentials
 from proxy.egress.attempt import CloudTier
 from proxy.egress.budgets import BudgetStore, load_budgets
@@ -55,7 +61,7 @@ from proxy.policy.reload import PolicyKeeper, Reload, Verdict
 from proxy.policy.staging import StageChange, StageKeeper
 from proxy.policy.switch import EgressSwitch
 from proxy.prices import load_prices
-from proxy.routing.calibration import Calibration, is_old
+from proxy.routing.calibration import Calibration
 from proxy.routing.catalog import build_estimator, threshold_of
 from proxy.routing.chain import (
     Chain,
@@ -241,13 +247,21 @@ class Proxy:
         )
         await self._say_start(self._ledger, cloud)
         # 6. what may change while it runs
-        self._watch(self._ledger, self._local, stack)
+        self._watch(self._ledger, (self._local, calibration), stack)
         # 7. what runs beside live requests, and ends first
         _run(self._open_batches().run(self._objects, settings.data_dir / "batches"), stack)
         return parts
 
-    def _watch(self, ledger: Ledger, local: LocalTier, stack: AsyncExitStack) -> None:
+    def _watch(
+        self,
+        ledger: Ledger,
+        home: tuple[LocalTier, Calibration | None],
+        stack: AsyncExitStack,
+    ) -> None:
+        local, calibration = home
         self._notices = Notices(ledger)
+        if calibration is not None:
+            _run(tell_age(calibration), stack)
         _run(self._keeper.watch(), stack)
         _run(self._stage.watch(self._staged), stack)
         _run(self._notices.watch(self._switch), stack)
@@ -316,8 +330,6 @@ class Proxy:
         self, local: LocalBackend, calibration: Calibration | None
     ) -> ConfidenceEstimator:
         settings = self._settings
-        if calibration is not None and is_old(calibration):
-            log.warning("calibration_is_old", code=calibration.id)
         return build_estimator(
             settings.estimator, settings.confidence_threshold, local, calibration
         )
@@ -414,10 +426,12 @@ def _open_drift(
     if calibration is None:
         return None
     made = calibration
-    expected = Expected(made.spread_bounds, made.spread_shares, made.expected_share)
+    share, rows = made.expected_share, made.num_rows
+    expected = Expected(made.spread_bounds, made.spread_shares, share, rows)
     seen = foresight_in_force(settings, made)
     if seen is not None:
-        expected = Expected(seen.spread_bounds, seen.spread_shares, seen.escalated)
+        rest = round(seen.num_rows * (1 - seen.ahead))
+        expected = Expected(seen.spread_bounds, seen.spread_shares, seen.escalated, rest)
     if settings.early_exit:
         expected = expected.above(made.threshold)
     return DriftWatch(expected, metrics)

@@ -249,7 +249,9 @@ class Pipeline:
             return flow.lap("draft", started)
         may_ask = flow.request.route == CHAT.name and self._may_escalate(flow) and seen is made
         confidence = await self._parts.estimator.estimate(flow.request, seen, may_ask=may_ask)
-        if self._parts.drift is not None and may_ask and not whole:
+        # where the estimator could not ask, or nothing is scored at all, unknown is no drift
+        scored = may_ask or (left is not None and seen is made and confidence.score is not None)
+        if self._parts.drift is not None and scored and not whole:
             self._parts.drift.saw(confidence)
         if left is not None:
             confidence = thrifty(confidence, range_of(confidence.estimator), left)

@@ -22,6 +22,7 @@ from proxy.policy.refusal import Rejection
 from proxy.policy.reload import Reload, Verdict
 from proxy.policy.staging import Stage, StageChange
 from proxy.policy.switch import EgressSwitch, SwitchState
+from proxy.routing.calibration import Calibration, is_old
 
 log = structlog.get_logger()
 
@@ -128,6 +129,14 @@ class Notices:
             await self._ledger.event(kind, detail)
         except AuditError:
             log.error("event_not_recorded", code=kind)
+
+
+async def tell_age(calibration: Calibration, interval_s: float = 86_400.0) -> None:
+    """Warn of a calibration that is old, or grows old while the proxy runs, once a day."""
+    while True:
+        if is_old(calibration):
+            log.warning("calibration_is_old", code=calibration.id)
+        await asyncio.sleep(interval_s)
 
 
 def record_refusal(open_ledger: Callable[[], Ledger], reason: Rejection) -> None:

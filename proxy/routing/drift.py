@@ -34,38 +34,55 @@ PSI_CLEAR: Final = 0.1
 SHARE_RAISE: Final = 0.1
 SHARE_CLEAR: Final = 0.05
 
+#: How many standard deviations chance alone may reach: few rows tell a spread badly, and an alarm
+#: that their draw alone gives would never end. It ends again at less than `_QUIET` of that.
+_SURPRISING: Final = 3.5
+_QUIET: Final = 0.75
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the calibration saw: how scores spread (see `spread_of`), and the share escalated."""
+    """What the calibration saw on ``num_rows`` rows: how scores spread, and the share escalated.
+
+    ``bounds`` and ``shares`` are those of `spread_of`.
+    """
 
     bounds: tuple[float, ...]
     shares: tuple[float, ...]
     escalated: float
+    num_rows: int
 
     def above(self, threshold: float) -> Expected:
         """The same with all scores below ``threshold`` in one, since a cut draft tells no more."""
         below = sum(bound < threshold for bound in self.bounds)
         first = sum(self.shares[: below + 1])
-        return Expected(self.bounds[below:], (first, *self.shares[below + 1 :]), self.escalated)
+        rest = (first, *self.shares[below + 1 :])
+        return Expected(self.bounds[below:], rest, self.escalated, self.num_rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How far the last drafts are off: ``psi`` from 0 on, ``share`` in [-1, 1]."""
+    """How far the last drafts are off: ``psi`` from 0 on, ``share`` in [-1, 1].
+
+    ``psi_chance`` and ``share_chance`` are how far off chance alone may put each of them.
+    """
 
     psi: float
     share: float
+    psi_chance: float = 0.0
+    share_chance: float = 0.0
 
     @property
     def is_far(self) -> bool:
         """Whether the calibration no longer fits."""
-        return self.psi >= PSI_RAISE or abs(self.share) >= SHARE_RAISE
+        far = abs(self.share) >= max(SHARE_RAISE, self.share_chance)
+        return far or self.psi >= max(PSI_RAISE, self.psi_chance)
 
     @property
     def is_near(self) -> bool:
         """Whether it fits again; between the two nothing changes."""
-        return self.psi < PSI_CLEAR and abs(self.share) < SHARE_CLEAR
+        near = abs(self.share) < max(SHARE_CLEAR, _QUIET * self.share_chance)
+        return near and self.psi < max(PSI_CLEAR, _QUIET * self.psi_chance)
 
 
 class DriftWatch:
@@ -115,7 +132,24 @@ def drift_of(expected: Expected, seen: Sequence[tuple[float | None, bool]]) -> D
         was = (share * num_seen + 0.5) / (num_seen + 0.5 * num_bins)
         now = (found[index] + 0.5) / (num_seen + 0.5 * num_bins)
         psi += (now - was) * math.log(now / was)
-    return Drift(psi, sum(is_low for _, is_low in seen) / num_seen - expected.escalated)
+    share = sum(is_low for _, is_low in seen) / num_seen - expected.escalated
+    return Drift(psi, share, *_by_chance(expected, num_seen))
+
+
+def _by_chance(expected: Expected, num_seen: int) -> tuple[float, float]:
+    """How far off the index and the share may be by the draw of rows and drafts alone.
+
+    Between two samples of one distribution the index is nearly ``1/n + 1/m`` times a chi-squared
+    variable of one degree less than there are bins (Yurdakul, "Statistical Properties of Population
+    Stability Index", 2018), and the share's variance is ``p (1 - p) (1/n + 1/m)``.
+    """
+    room = 1.0 / max(expected.num_rows, 1) + 1.0 / num_seen
+    degrees = max(sum(share > 0 for share in expected.shares) - 1, 1)
+    p = min(max(expected.escalated, 0.5 / num_seen), 1.0 - 0.5 / num_seen)
+    return (
+        room * (degrees + _SURPRISING * math.sqrt(2.0 * degrees)),
+        _SURPRISING * math.sqrt(p * (1.0 - p) * room),
+    )
 
 
 def spread_of(scores: Sequence[float | None]) -> tuple[tuple[float, ...], tuple[float, ...]]:

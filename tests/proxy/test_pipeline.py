@@ -860,7 +860,7 @@ async def test_what_has_no_known_cost_stays_home_under_a_budget(poor: World) -> 
 
 
 async def test_drafts_that_may_escalate_are_held_against_the_calibration(world: World) -> None:
-    watch = DriftWatch(Expected((-1.0,), (0.1, 0.9, 0.0), 0.1), world.parts.metrics)
+    watch = DriftWatch(Expected((-1.0,), (0.1, 0.9, 0.0), 0.1, 1000), world.parts.metrics)
     world.parts = replace(world.parts, drift=watch)
     confidence = await world.parts.estimator.estimate(a_request(), UNSURE, may_ask=True)
     for _ in range(FEWEST - 1):
@@ -871,6 +871,24 @@ async def test_drafts_that_may_escalate_are_held_against_the_calibration(world: 
     assert not watch.has_drifted  # what is pinned is not held against anything
     world.inspector.findings = ()
     await world.ask()
+    assert watch.has_drifted
+
+
+async def test_a_draft_of_another_route_that_may_escalate_is_held_against_it_too(
+    world: World,
+) -> None:
+    watch = DriftWatch(Expected((-1.0,), (0.1, 0.9, 0.0), 0.1, 1000), world.parts.metrics)
+    world.parts = replace(world.parts, drift=watch)
+    confidence = await world.parts.estimator.estimate(a_request(), UNSURE, may_ask=True)
+    for _ in range(FEWEST - 1):
+        watch.saw(confidence)
+    body: JSONObject = {"model": AUTO_MODEL, "prompt": "The longest river is"}
+    request = replace(a_request(body), route="completions")
+    world.local.draft = replace(UNSURE, token_logprobs=())
+    await Pipeline(world.parts).answer(request)
+    assert not watch.has_drifted  # what is not scored there tells nothing of the calibration
+    world.local.draft = UNSURE
+    await Pipeline(world.parts).answer(request)
     assert watch.has_drifted
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from audit.ledger import Ledger
 from audit.retention import days_on_record
-from proxy.commands.notices import Notices, record_refusal
+from proxy.commands.notices import Notices, record_refusal, tell_age
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.local.tier import LocalTier
 from proxy.policy.approval import Approved
@@ -20,8 +22,10 @@ from proxy.policy.refusal import Rejection
 from proxy.policy.reload import Reload, Verdict
 from proxy.policy.staging import Stage, StageChange
 from proxy.policy.switch import EgressSwitch
+from proxy.routing.calibration import MAX_AGE_DAYS
 from tests.harness import records_in
 from tests.proxy.local.test_openai_http import an_answer, endpoint, logprobs_of
+from tests.proxy.routing.tables import a_chain
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -154,3 +158,20 @@ def test_a_refusal_that_cannot_be_recorded_is_a_refusal_all_the_same(tmp_path: P
     (tmp_path / "elsewhere").write_text("a file")
     record_refusal(lambda: opened(tmp_path), Rejection.UNSIGNED)
     assert (tmp_path / "elsewhere").read_text() == "a file"  # nothing was put in its place
+
+
+async def test_a_calibration_that_grows_old_while_the_proxy_runs_is_told_of() -> None:
+    grows_old_at = datetime.now(UTC) + timedelta(seconds=1)
+    made = a_chain("big", made_at=(grows_old_at - timedelta(days=MAX_AGE_DAYS)).isoformat())
+    early: list[object] = []
+    with capture_logs() as logs:
+        task = asyncio.create_task(tell_age(made, 0.01))
+        while datetime.now(UTC) < grows_old_at:
+            early = list(logs)
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while not logs:
+                await asyncio.sleep(0.01)
+        task.cancel()
+    assert early == []
+    assert (logs[0]["event"], logs[0]["code"]) == ("calibration_is_old", made.id)

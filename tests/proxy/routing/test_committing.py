@@ -100,7 +100,7 @@ def test_commits_to_what_begins_surely_and_shows_no_doubt() -> None:
 
 def test_sees_what_became_of_those_it_committed_to() -> None:
     metrics = Metrics()
-    watch = DriftWatch(Expected((-0.5,), (0.1, 0.9, 0.0), 0.1), metrics)
+    watch = DriftWatch(Expected((-0.5,), (0.1, 0.9, 0.0), 0.1, 1000), metrics)
     told = replace(early(drift=watch), metrics=metrics)
     told.saw(None)
     for _ in range(FEWEST):

@@ -24,7 +24,7 @@ def drafts(number: int, scale: float = 0.5, unknown: float = 0.0) -> list[Confid
 
 def expected(sample: list[Confidence]) -> Expected:
     share = sum(one.is_low for one in sample) / len(sample)
-    return Expected(*spread_of([one.score for one in sample]), share)
+    return Expected(*spread_of([one.score for one in sample]), share, len(sample))
 
 
 EXPECTED = expected(drafts(1000))
@@ -43,13 +43,26 @@ def test_the_spread_adds_up_and_knows_repeated_and_unknown_scores() -> None:
     assert bounds == (0.0, 0.25, 0.5, 1.0)
     assert shares == pytest.approx((0.0, 0.1, 0.2, 0.3, 0.3, 0.1))
     assert spread_of([None, None]) == ((), (0.0, 1.0))
-    same = Expected(*spread_of([0.5] * 300), 0.0)
+    same = Expected(*spread_of([0.5] * 300), 0.0, 300)
     assert drift_of(same, [(0.5, False)] * 300).psi == pytest.approx(0.0, abs=1e-9)
 
 
 def test_drafts_like_the_calibrations_never_alarm() -> None:
     watch = DriftWatch(EXPECTED, Metrics())
     assert watched(watch, drafts(20_000)) == []
+
+
+@pytest.mark.parametrize("num_rows", [40, 80, 150])
+def test_a_calibration_of_few_rows_alarms_no_oftener_and_still_alarms(num_rows: int) -> None:
+    """Its own draw is off by more than an index of 0.25, at half of all draws of 80 rows."""
+    alarmed = [
+        watched(DriftWatch(expected(drafts(num_rows)), Metrics()), drafts(2000)) != []
+        for _ in range(20)
+    ]
+    assert sum(alarmed) <= 2
+    for _ in range(5):
+        watch = DriftWatch(expected(drafts(num_rows)), Metrics())
+        assert "confidence_drifted" in watched(watch, drafts(WINDOW, 3.0))
 
 
 @pytest.mark.parametrize(
