@@ -47,6 +47,7 @@ from proxy.flow import Parts
 from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.run import ProcessInspector
 from proxy.local.backend import LocalBackend
+from proxy.local.places import abroad
 from proxy.local.tier import LocalTier
 from proxy.logs import configure_logs
 from proxy.metrics import Metrics, State
@@ -84,6 +85,7 @@ log = structlog.get_logger()
 _NO_KEY = "none: local-only (no OPENAI_API_KEY)"
 _NO_CLOUD = "none in the policy"
 _NO_VAULT = "`record: {train_on_answers: true}` needs RINGFENCE_CAPTURE_KEY_FILE"
+_ABROAD = "an endpoint of the local tier is a destination of the policy: what must stay leaves"
 _SHADOW = "none: in the shadow (RINGFENCE_ROUTING_MODE)"
 
 
@@ -98,6 +100,8 @@ class Proxy:
         self._keeper = self._open_policy()
         if self._keeps_in_vain(self.policy().content.record):
             raise SettingsError(f"{_NO_VAULT}; or leave `train_on_answers` out")
+        if self._is_abroad():
+            raise SettingsError(f"{_ABROAD}: see `ringfence check`")
         self._stage = StageKeeper(settings.data_dir, self.policy, self._approval)
         self._switch = EgressSwitch(settings.data_dir)
         self._notices: Notices | None = None
@@ -138,6 +142,11 @@ class Proxy:
     def _keeps_in_vain(self, record: RecordPolicy) -> bool:
         """Whether answers shall be kept, and nothing is there to keep them in."""
         return bool(record.train_on_answers) and self._vault is None
+
+    def _is_abroad(self) -> bool:
+        """Whether policy calls an endpoint a cloud that gets what must stay at home."""
+        clouds = {one.id: one.base_url for one in self.policy().content.destinations}
+        return bool(abroad(self._settings, clouds))
 
     @property
     def app(self) -> ASGIApp:
@@ -306,6 +315,8 @@ class Proxy:
         self._metrics.reloaded(reload.reason.value if reload.reason else "loaded")
         if reload.verdict is Verdict.LOADED and self._keeps_in_vain(reload.record):
             log.error("answers_not_kept", problem=_NO_VAULT)
+        if reload.verdict is Verdict.LOADED and self._is_abroad():
+            log.error("not_at_home", problem=_ABROAD)
         if reload.verdict is Verdict.LOADED and self._chain is not None:
             missing = missing_models(self._chain.clouds, self._cloud_models())
             if missing:

@@ -15,7 +15,7 @@ from proxy.egress.budgets import load_budgets
 from proxy.errors import ProxyError
 from proxy.local.model import is_ready
 from proxy.local.openai_http import OpenAIHTTPBackend
-from proxy.local.places import places
+from proxy.local.places import abroad, host_of, places
 from proxy.local.probe import Abilities
 from proxy.policy.language import DestinationPolicy
 from proxy.policy.lint import lint
@@ -155,7 +155,7 @@ def _credentials(settings: Settings) -> tuple[Remark, ...]:
     destinations = _destinations(settings)
     if keys is None or not destinations:
         return ()
-    hosts = {_host(destination.base_url) for destination in destinations}
+    hosts = {host_of(destination.base_url) for destination in destinations}
     if settings.credentials_file is None:
         if len(hosts) == 1:
             return ()
@@ -214,22 +214,11 @@ async def _others(settings: Settings) -> tuple[Remark, ...]:
 
 def _abroad(settings: Settings) -> tuple[Remark, ...]:
     """The endpoints of the local tier that policy calls a cloud."""
-    clouds = {_host(there.base_url): there.id for there in _destinations(settings)}
-    urls = (settings.local_base_url, *(place.base_url for place in places(settings)))
+    clouds = {there.id: there.base_url for there in _destinations(settings)}
     return tuple(
-        Remark(
-            "bad", "at home", f"{url} is destination {clouds[_host(url)]}: what must stay leaves"
-        )
-        for url in dict.fromkeys(urls)
-        if url is not None and _host(url) in clouds
+        Remark("bad", "at home", f"{url} is destination {cloud}: what must stay leaves")
+        for url, cloud in abroad(settings, clouds)
     )
-
-
-def _host(url: str) -> str:
-    """Host and port of ``url``, to compare; no port: the usual one."""
-    scheme, _, rest = url.lower().partition("://")
-    host = rest.partition("/")[0].rpartition("@")[2]
-    return host.removesuffix(":443" if scheme == "https" else ":80")
 
 
 def _door(what: str, url: str, status: int, *, unlisted: Literal["note", "bad"] = "bad") -> Remark:

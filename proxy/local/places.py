@@ -5,6 +5,7 @@ All of them are on our own premises, and each is asked with the one key for the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proxy.routes.embeddings import EMBEDDINGS
@@ -42,3 +43,23 @@ def places(settings: Settings) -> tuple[Place, ...]:
         Place("transcription", ears, settings.transcription_base_url, settings.transcription_model),
         Place("images", pictures, settings.images_base_url, settings.images_model),
     )
+
+
+def abroad(settings: Settings, clouds: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Each endpoint of the local tier that is no such thing, and the destination that it is.
+
+    Args:
+        settings: what they name.
+        clouds: the addresses of the destinations, by id.
+    """
+    known = {host_of(address): id_ for id_, address in clouds.items()}
+    urls = (settings.local_base_url, *(place.base_url for place in places(settings)))
+    named = dict.fromkeys(url for url in urls if url is not None)
+    return tuple((url, known[host_of(url)]) for url in named if host_of(url) in known)
+
+
+def host_of(url: str) -> str:
+    """Host and port of ``url``, to compare; no port: the usual one."""
+    scheme, _, rest = url.lower().partition("://")
+    host = rest.partition("/")[0].rpartition("@")[2]
+    return host.removesuffix(":443" if scheme == "https" else ":80")

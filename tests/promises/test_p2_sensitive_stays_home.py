@@ -154,6 +154,22 @@ def test_answers_503_when_the_local_tier_is_down(
     assert len(cloud.requests) == (on_local_failure == "cloud")  # it was the pin that kept it home
 
 
+@pytest.mark.parametrize("endpoint", ["LOCAL", "EMBEDDING", "SPEECH", "TRANSCRIPTION", "IMAGES"])
+def test_does_not_start_where_an_endpoint_at_home_is_a_cloud_of_the_policy(
+    endpoint: str, cloud: StandInCloud, tmp_path: Path
+) -> None:
+    env = {"RINGFENCE_LOCAL_BASE_URL": f"http://127.0.0.1:{free_port()}/v1"}
+    env[f"RINGFENCE_{endpoint}_BASE_URL"] = cloud.base_url.removesuffix("/v1") + "/other"
+    if endpoint in ("SPEECH", "TRANSCRIPTION", "IMAGES"):
+        env[f"RINGFENCE_{endpoint}_MODEL"] = "any"
+    with (
+        pytest.raises(AssertionError, match="what must stay leaves"),
+        running_proxy(tmp_path, cloud.base_url, env, ready="/healthz"),
+    ):
+        pass
+    assert cloud.requests == []
+
+
 def test_a_second_worker_knows_the_pin(cloud: StandInCloud, local_url: str, tmp_path: Path) -> None:
     env = {"RINGFENCE_LOCAL_BASE_URL": local_url, "RINGFENCE_WORKERS": "2"}
     with running_proxy(tmp_path, cloud.base_url, env) as proxy:

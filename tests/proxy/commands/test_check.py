@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from demo.stand_in_cloud import Recorded, Reply, StandInCloud
-from proxy.commands.check import Remark, _host, run_checks
+from proxy.commands.check import Remark, run_checks
+from proxy.local.places import host_of
 from proxy.policy.switch import EgressSwitch
 from proxy.settings import Settings, load_settings
 from tests.harness import ROOT, free_port, write_policy
@@ -180,8 +181,8 @@ async def test_says_which_endpoint_of_its_own_is_not_there(tmp_path: Path) -> No
     "url", ["https://a.example/v1", "https://A.example:443/v1/", "https://u:p@a.example"]
 )
 def test_an_address_is_compared_by_its_host_and_port(url: str) -> None:
-    assert _host(url) == "a.example"
-    assert _host("http://a.example:443") != "a.example"
+    assert host_of(url) == "a.example"
+    assert host_of("http://a.example:443") != "a.example"
 
 
 async def test_a_local_endpoint_that_is_a_cloud_is_bad(tmp_path: Path) -> None:

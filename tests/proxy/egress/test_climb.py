@@ -690,7 +690,7 @@ def test_a_policy_that_takes_a_model_away_from_a_running_chain_says_so(tmp_path:
     env = {
         "RINGFENCE_POLICY_FILE": str(path),
         "RINGFENCE_DATA_DIR": str(tmp_path / "data"),
-        "RINGFENCE_LOCAL_BASE_URL": "http://127.0.0.1:9/v1",
+        "RINGFENCE_LOCAL_BASE_URL": "http://127.0.0.1:8/v1",
         "RINGFENCE_LOCAL_MODEL": "local",
         "RINGFENCE_RUNGS_FILE": str(tmp_path / "rungs.json"),
     }

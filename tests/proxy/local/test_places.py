@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from demo.stand_in_cloud import StandInCloud
-from proxy.local.places import places
+from proxy.assembly import Proxy
+from proxy.local.places import abroad, places
 from proxy.local.tier import LocalTier
 from proxy.settings import load_settings
 from proxy.types import JSONObject
 from tests.factories import a_request
+from tests.harness import write_policy
 
 OWN = ("embedding", "speech", "transcription", "images")
 ASKED: dict[str, tuple[str, JSONObject]] = {
@@ -30,6 +34,39 @@ def test_a_place_is_named_as_its_settings_begin_and_no_route_has_two() -> None:
     assert tuple(place.name for place in found) == OWN
     routes = [route for place in found for route in place.routes]
     assert len(routes) == len(set(routes)) == 7
+
+
+@pytest.mark.parametrize(
+    ("url", "is_abroad"),
+    [
+        ("https://API.openai.com:443/v2", True),
+        ("https://key@api.openai.com", True),
+        ("http://10.0.0.7:8000/v1", True),
+        ("http://10.0.0.7:8001/v1", False),
+        ("https://openai.com/v1", False),
+    ],
+)
+def test_an_endpoint_at_the_host_of_a_cloud_is_abroad_whatever_its_path(
+    url: str, is_abroad: bool
+) -> None:
+    settings = load_settings({"RINGFENCE_IMAGES_BASE_URL": url, "RINGFENCE_IMAGES_MODEL": "m"})
+    clouds = {"us": "https://api.openai.com/v1", "eu": "http://10.0.0.7:8000/cloud"}
+    assert bool(abroad(settings, clouds)) == is_abroad
+
+
+def test_a_policy_that_comes_to_call_the_home_a_cloud_says_so(tmp_path: Path) -> None:
+    home = "http://127.0.0.1:8/v1"
+    path = write_policy(tmp_path, None)
+    env = {
+        "RINGFENCE_POLICY_FILE": str(path),
+        "RINGFENCE_DATA_DIR": str(tmp_path / "data"),
+        "RINGFENCE_LOCAL_BASE_URL": home,
+    }
+    proxy = Proxy(load_settings(env))
+    path.write_text(path.read_text().replace("http://127.0.0.1:9/v1", home))
+    with capture_logs() as logs:
+        proxy._keeper.check()
+    assert [entry["event"] for entry in logs] == ["not_at_home"]
 
 
 async def asked(apart: bool, route: str) -> tuple[str, str]:
