@@ -30,7 +30,7 @@ def explain(told: Told, ledger_dir: Path) -> str:
 
 
 def recorded_route(ledger_dir: Path, decision_id: str) -> dict[str, str]:
-    """Route, reason and confidence of a decision, from its record; empty if it is not there."""
+    """Route, reason, confidence and signs of doubt of a decision; empty without its record."""
     try:
         segments = sorted(all_segments(ledger_dir / WAL), key=_changed_at, reverse=True)
         for segment in segments[:_MAX_FILES]:
@@ -49,6 +49,11 @@ def _route(routing: dict[str, object]) -> dict[str, str]:
     for name, key in (("confidence", "score"), ("threshold", "threshold")):
         if isinstance(value := routing.get(key), float):
             said[name] = f"{value:.3f}"
+    if "confidence" in said:
+        said["by"] = str(routing.get("estimator"))
+    doubts = routing.get("reasons")
+    if isinstance(doubts, list) and doubts:
+        said["doubts"] = ", ".join(map(str, doubts))
     return said
 
 

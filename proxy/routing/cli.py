@@ -24,7 +24,7 @@ from proxy.routing.chain import calibration_in_force
 from proxy.routing.collect import Progress as Kept
 from proxy.routing.committing import commit as commit_to
 from proxy.routing.committing import read_commitment, refuse_if_unscorable
-from proxy.routing.curve import curve
+from proxy.routing.curve import auroc, curve
 from proxy.routing.drift import spread_of
 from proxy.routing.evaluation import Arm, Errors, arms, errors
 from proxy.routing.features import FEATURES
@@ -292,7 +292,7 @@ def _learn(estimator: str, graded: list[Graded]) -> tuple[dict[str, Any] | None,
     """
     if estimator != LEARNED:
         return None, graded
-    from proxy.routing.training import train
+    from proxy.routing.training import NUM_FOLDS, out_of_fold, train
 
     halves: tuple[list[Graded], list[Graded]] = ([], [])
     for row in graded:
@@ -301,7 +301,16 @@ def _learn(estimator: str, graded: list[Graded]) -> tuple[dict[str, Any] | None,
     if len({row.local_correct for row in known}) < 2:
         raise SettingsError("to learn, the data must hold right and wrong drafts with a score")
     values = np.array([row.features for row in known], dtype=np.float64)
-    model = train(FEATURES, values, np.array([row.local_correct for row in known]))
+    correct = np.array([row.local_correct for row in known])
+    model = train(FEATURES, values, correct)
+    if min(correct.sum(), (~correct).sum()) >= NUM_FOLDS:
+        found = auroc(out_of_fold(FEATURES, values, correct, "logistic"), correct)
+        plain = auroc(values[:, FEATURES.index("mean_logprob")], correct)
+        Console(highlight=False).print(
+            f"learned ranks right drafts above wrong ones in {found:.1%} of pairs, mean_logprob in "
+            f"{plain:.1%} ({NUM_FOLDS} folds of the {len(known)} rows that it learns from)",
+            soft_wrap=True,
+        )
     return asdict(model), _scored(model, halves[1])
 
 

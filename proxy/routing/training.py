@@ -17,6 +17,9 @@ Kind = Literal["logistic", "ridge", "boosting"]
 _SEED = 0
 _NUM_TREES, _DEPTH, _RATE = 100, 2, 0.05
 
+#: Parts of the rows that take turns at being predicted by a model of the others.
+NUM_FOLDS = 5
+
 #: Inverse strengths of regularization to choose from; with hundreds of features the choice matters.
 _STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 
@@ -57,7 +60,7 @@ def train(
 
 
 def out_of_fold(
-    names: Sequence[str], values: Floats, correct: Flags, kind: Kind, num_folds: int = 5
+    names: Sequence[str], values: Floats, correct: Flags, kind: Kind, num_folds: int = NUM_FOLDS
 ) -> Floats:
     """For each row, the probability by a model that never saw it; shape ``(num_rows,)``."""
     from sklearn.model_selection import StratifiedKFold

@@ -13,14 +13,14 @@ from proxy.records import decision_record
 from proxy.types import Confidence, Route, RouteReason, Target
 from tests.factories import a_decision, a_request, an_inspection
 
-HOME = Route(Target.LOCAL, RouteReason.CONFIDENT)
+HOME = Route(Target.LOCAL, RouteReason.CLOUD_UNAVAILABLE)
 
 
 @pytest.fixture
 async def ledger_dir(tmp_path: Path) -> Path:
     """A ledger with one decision in it."""
     ledger = Ledger.open(tmp_path / "ledger", keys_dir=tmp_path / "keys")
-    confidence = Confidence(-0.25, -0.6, "mean_logprob")
+    confidence = Confidence(-0.25, -0.6, "mean_logprob", doubts=("hedge:i don't know",))
     await ledger.decision(
         decision_record(a_request(), an_inspection(), a_decision(), (HOME, confidence), ())
     )
@@ -37,7 +37,8 @@ async def test_reads_the_record_where_no_header_shows_it(ledger_dir: Path) -> No
     told = Told(True, "", a_decision().decision_id, {})
     assert explain(told, ledger_dir) == (
         f"decision {a_decision().decision_id} · "
-        "route local · reason confident · confidence -0.250 · threshold -0.600"
+        "route local · reason cloud_unavailable · confidence -0.250 · threshold -0.600 · "
+        "by mean_logprob · doubts hedge:i don't know"
     )
 
 

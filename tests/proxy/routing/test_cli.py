@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,10 @@ async def test_a_learned_estimator_stands_in_its_calibration(tmp_path: Path) -> 
     assert code == 0, said
     made = load_calibration(tmp_path / "c.json")
     assert made.num_rows < 400
+    ranks = re.search(r"learned ranks .* in ([\d.]+)% of pairs, mean_logprob in ([\d.]+)%", said)
+    assert ranks is not None
+    assert float(ranks[1]) == pytest.approx(float(ranks[2]), abs=3)  # one signal is all there is
+    assert f"of the {600 - made.num_rows} rows" in said
     estimator = build_estimator("learned", None, FakeLocal(), made)
     sure, unsure = [
         await estimator.estimate(a_request(), a_draft(logprobs=(p,)), may_ask=False)
