@@ -157,6 +157,25 @@ def test_what_a_client_holds_that_left_at_any_word_is_known_again(
     assert not leaves(proxy, cloud, held)
 
 
+def test_what_tools_said_is_known_again_though_the_client_left_before_the_end(
+    proxy: RunningProxy, cloud: StandInCloud, local: StandInCloud, gate: threading.Event
+) -> None:
+    page = "The younger tenant kept both ladders, since moss had covered the northern gutter."
+    call = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": "{}"}}
+    body = asked()
+    body["messages"] += [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": page},
+    ]
+    assert leaves(proxy, cloud, page)
+    local.reply = lambda _: streamed(*WORDS[:3], gate, END)
+    with listening(proxy, body) as events:
+        next(events)
+        next(events)
+    local.reply = lambda _: Reply()
+    assert not leaves(proxy, cloud, page)
+
+
 @pytest.mark.parametrize("form", ["streamed", "whole", "whole to a stream"])
 def test_what_a_model_thinks_aloud_is_known_again_like_its_answer(
     form: str, proxy: RunningProxy, cloud: StandInCloud, local: StandInCloud
