@@ -15,6 +15,7 @@ from functools import partial
 import structlog
 
 from audit.errors import AuditError
+from proxy.egress.answers import Look
 from proxy.egress.body import model_for, outgoing
 from proxy.egress.climb import Climber, Load, reason_of, rungs_of
 from proxy.egress.mask import Masked, mask
@@ -139,14 +140,9 @@ class Pipeline:
         takes = staged is not None and staged.takes(request)
         if staged is not None and takes:
             policy, staged = staged.policy, None
-        inspection = await self._parts.inspector.inspect(request.body, policy.recognizers)
+        inspection = await self._look(request, policy)(request.body)
         derived_from = request.derived_from or await self._origin(inspection)
-        context = Context(
-            caller=request.caller,
-            route=request.route,
-            model=request.model,
-            now=datetime.now(UTC),
-        )
+        context = Context(request.caller, request.route, request.model, datetime.now(UTC))
         ruling = Ruling(policy, context)
         decision = ruling.decide(inspection, new_id("dec"), derived_from)
         flow = Flow(request, inspection, decision, ruling).lap("inspection", started)
@@ -155,13 +151,17 @@ class Pipeline:
             return flow
         return replace(flow, shadow=await self._shadow(staged.policy, flow))
 
+    def _look(self, request: Request, policy: Policy) -> Look:
+        """How texts of ``request`` are inspected: as ``policy`` says, in its caller's turn."""
+        inspect, caller = self._parts.inspector.inspect, request.caller.key_id
+        return partial(inspect, recognizers=policy.recognizers, caller=caller)
+
     async def _shadow(self, candidate: Policy, flow: Flow) -> Shadow | None:
         """What ``candidate`` would have said; nothing that goes wrong here is the request's."""
         inspection, shadow = flow.inspection, None
         try:
             if candidate.recognizers != flow.ruling.policy.recognizers:
-                inspector = self._parts.inspector
-                inspection = await inspector.inspect(flow.request.body, candidate.recognizers)
+                inspection = await self._look(flow.request, candidate)(flow.request.body)
             shadow = shadow_of(candidate, flow.ruling.context, inspection, flow.decision)
         except Exception as error:  # noqa: BLE001 - the boundary: a shadow never touches a request
             log.warning("shadow_failed", error=error)
@@ -328,7 +328,7 @@ class Pipeline:
         if masked is None:
             return None
         try:
-            again = await self._parts.inspector.inspect(masked.body, flow.ruling.policy.recognizers)
+            again = await self._look(request, flow.ruling.policy)(masked.body)
         except InspectionError:
             return None
         rest = masked.without_placeholders(again)
@@ -390,7 +390,7 @@ class Pipeline:
             rungs=flow.rungs or (Rung(1, flow.request.model, route.destination),),
             masked=flow.masked,
             mask=partial(self._masked, flow),
-            look=partial(self._parts.inspector.inspect, recognizers=flow.ruling.policy.recognizers),
+            look=self._look(flow.request, flow.ruling.policy),
         )
         decision_id = flow.decision.decision_id
         parts = self._parts

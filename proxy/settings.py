@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     """Longest time for one request, from the first byte to the answer."""
 
     inspection_workers: int = Field(default=1, ge=1, le=32)
-    """Detector processes next to each server process."""
+    """Detector processes next to each server process; of several, one is kept for short texts."""
     inspection_timeout_s: float = Field(default=10.0, gt=0)
     """Longest time for one inspection; what is not inspected by then is unscannable."""
     languages: Annotated[tuple[str, ...], NoDecode] = ("en",)

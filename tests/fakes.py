@@ -33,7 +33,7 @@ class FakeInspector:
     findings: tuple[Finding, ...] = ()
 
     async def inspect(
-        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS, caller: str = ""
     ) -> Inspection:
         found = surface(body)
         coverage = Coverage(found.num_strings, len(found.segments), found.num_structural, 0)

@@ -98,6 +98,11 @@ class KeyTable:
             return cls()
         return cls(_read_rows(path))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether all clients are one caller."""
+        return self._entries is None
+
     def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Key:
         """Say whose key these headers carry.
 

@@ -37,12 +37,14 @@ from proxy.errors import ProxyError, RequestError
 from proxy.ids import new_id
 from proxy.metrics import Metrics
 from proxy.routes.registry import ROUTES
+from proxy.turns import Room
 from proxy.types import Caller
 
 log = structlog.get_logger()
 
+#: Requests at once. Where there are many keys, one of them has at most half.
 MAX_CONCURRENT: Final = 512
-#: Bodies in memory, all requests together: many large ones must not end the process.
+#: Bodies in memory, all requests together, likewise: many large ones must not end the process.
 MAX_BUFFERED_BYTES: Final = 256 * 2**20
 BODY_TIMEOUT_S: Final = 60.0
 #: A form of sound or pictures: OpenAI's limit on a recording (docs/guides/speech-to-text).
@@ -169,7 +171,9 @@ class Gate:
         self._keys = keys
         self._limits = limits
         self._num_running = 0
-        self._num_buffered_bytes = 0
+        shared = not keys.is_open
+        self._room = Room(limits.max_concurrent, shared=shared)
+        self._memory = Room(limits.max_buffered_bytes, shared=shared)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -198,6 +202,8 @@ class Gate:
         finally:
             self._num_running -= 1
             self._let_go_of_body(visit)
+            if visit.holds_room:
+                self._room.give_back(visit.caller)
             visit.log_line(scope["method"])
             self._metrics.answered_http(visit.door, visit.status)
 
@@ -208,6 +214,11 @@ class Gate:
         if self._num_running > self._limits.max_concurrent and door.name not in _PROBES:
             raise Overloaded("The proxy has too many requests at once.")
         key = self._keys.authenticate(headers) if door.needs_key else None
+        if key is not None and door.name not in _PROBES:
+            visit.caller = key.caller.key_id
+            visit.holds_room = self._room.take(visit.caller)
+            if not visit.holds_room:
+                raise Overloaded("This API key has too many requests at once.")
         max_bytes = self._limits.for_body(door.takes)
         check_framing(headers, max_bytes)
         body = b""
@@ -218,7 +229,7 @@ class Gate:
         await self._app(scope, _replay(body, receive), visit.send)
 
     def _let_go_of_body(self, visit: _Visit) -> None:
-        self._num_buffered_bytes -= visit.num_body_bytes
+        self._memory.give_back(visit.caller, visit.num_body_bytes)
         visit.num_body_bytes = 0
 
     async def _take_body(self, receive: Receive, max_bytes: int, visit: _Visit) -> bytes:
@@ -226,12 +237,11 @@ class Gate:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.body_timeout_s):
                 async for chunk in _pieces(receive):
-                    visit.num_body_bytes += len(chunk)
-                    self._num_buffered_bytes += len(chunk)
-                    if visit.num_body_bytes > max_bytes:
+                    if visit.num_body_bytes + len(chunk) > max_bytes:
                         raise too_large(max_bytes)
-                    if self._num_buffered_bytes > self._limits.max_buffered_bytes:
-                        raise Overloaded("The proxy has too many large requests at once.")
+                    if not self._memory.take(visit.caller, len(chunk)):
+                        raise Overloaded("This API key has too many large requests at once.")
+                    visit.num_body_bytes += len(chunk)
                     chunks.append(chunk)
                 return b"".join(chunks)
         raise RequestError(
@@ -246,6 +256,8 @@ class _Visit:
         self.request_id = new_id("req")
         self.door = "other"
         self.status = 0
+        self.caller = ""  # the id of its key, once known
+        self.holds_room = False
         self.num_body_bytes = 0
         self._decision_id: str | None = None
         self._send = send

@@ -34,11 +34,12 @@ class Inspector(Protocol):
     """Inspects a whole request body."""
 
     async def inspect(
-        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS, caller: str = ""
     ) -> Inspection:
         """Inspect every string, long number and blob of ``body``.
 
-        ``recognizers`` are those of the policy that decides about it.
+        ``recognizers`` are those of the policy that decides about it. ``caller`` is the id of the
+        key in whose turn it is read; it changes nothing about what is found.
 
         Raises:
             InspectionError: it could not run at all, or saw no text where the body has text.

@@ -27,6 +27,7 @@ from proxy.inspection.recognizers import NO_RECOGNIZERS, Recognizers
 from proxy.inspection.registry import DetectorConfig
 from proxy.inspection.surface import surface
 from proxy.inspection.worker import Result, Versions, Worker, WorkerLost
+from proxy.turns import Room, Turns
 from proxy.types import Inspection, JSONObject, Segment, UnscannableReason
 
 log = structlog.get_logger()
@@ -38,8 +39,9 @@ T = TypeVar("T")
 BATCH_CHARS: Final = 12_000
 BATCH_TEXTS: Final = 64
 
-#: Requests inspected at the same time; the others are refused, since their bodies fill memory.
-MAX_REQUESTS: Final = 256
+#: Requests inspected at the same time, half of them of one caller; the others are refused, since
+#: their bodies fill memory.
+MAX_REQUESTS: Final = 512
 
 #: How much later than a worker's own deadline it is ended from outside.
 _GRACE_S: Final = 0.25
@@ -50,11 +52,28 @@ class _Job:
     """The inspection of one request, under way; the only mutable value of this room."""
 
     plan: Plan
+    caller: str
     deadline: float
     batches: deque[list[Segment]]
     digests: dict[int, bytes] = field(repr=False)
     readings: dict[int, Reading]
     recognizers: Recognizers = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a worker is asked for: a batch, whose turn it takes, and by when."""
+
+    batch: list[Segment] = field(repr=False)
+    caller: str
+    deadline: float
+    recognizers: Recognizers = field(default=NO_RECOGNIZERS, repr=False)
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether it is short: no file, and no text that is longer than a batch."""
+        is_text = all(segment.blob is None for segment in self.batch)
+        return is_text and sum(len(one.text or "") for one in self.batch) <= BATCH_CHARS
 
 
 class ProcessInspector:
@@ -65,12 +84,12 @@ class ProcessInspector:
         self._timeout_s = timeout_s
         self._config = config
         self._threads = ThreadPoolExecutor(num_workers + 2, thread_name_prefix="inspection")
-        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
+        self._turns: Turns[Worker] = Turns(num_workers)
         self._alive: set[Worker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._cache = ReadingCache()
         self._versions: Versions = ()
-        self._num_requests = 0
+        self._room = Room(MAX_REQUESTS)
         self._closing = False
 
     @property
@@ -107,32 +126,36 @@ class ProcessInspector:
         self._threads.shutdown(wait=False)
 
     async def inspect(
-        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS, caller: str = ""
     ) -> Inspection:
         """Inspect ``body``; see `Inspector`."""
-        if self._num_requests >= MAX_REQUESTS:
+        if not self._room.take(caller):
             raise InspectionError("Too many requests are being inspected.")
-        self._num_requests += 1
         try:
             deadline = time.monotonic() + self._timeout_s
             found = await asyncio.to_thread(surface, body, pictures=self._config.ocr is not Ocr.OFF)
-            reads = await asyncio.gather(*(self._extract(file, deadline) for file in found.files))
+            reads = await asyncio.gather(
+                *(self._extract(file, caller, deadline) for file in found.files)
+            )
             extracts = {file.index: read for file, read in zip(found.files, reads, strict=True)}
             planned = await asyncio.to_thread(plan, body, found, extracts)
-            job = await asyncio.to_thread(self._prepare, planned, recognizers, deadline)
+            job = await asyncio.to_thread(self._prepare, planned, recognizers, caller, deadline)
             runners = [self._work(job) for _ in range(min(len(job.batches), self._num_workers))]
             await asyncio.gather(*runners)
             return await asyncio.to_thread(self._conclude, job)
         finally:
-            self._num_requests -= 1
+            self._room.give_back(caller)
 
-    def _prepare(self, planned: Plan, recognizers: Recognizers, deadline: float) -> _Job:
+    def _prepare(
+        self, planned: Plan, recognizers: Recognizers, caller: str, deadline: float
+    ) -> _Job:
         versions = repr((self._versions, recognizers.version))
         digests = {text.index: self._cache.digest(text, versions) for text in planned.texts}
         known = {index: self._cache.get(digest) for index, digest in digests.items()}
         readings = {index: reading for index, reading in known.items() if reading is not None}
         missing = (text for text in planned.texts if text.index not in readings)
-        return _Job(planned, deadline, deque(batches(missing)), digests, readings, recognizers)
+        waiting = deque(batches(missing))
+        return _Job(planned, caller, deadline, waiting, digests, readings, recognizers)
 
     def _conclude(self, job: _Job) -> Inspection:
         versions = tuple(sorted((*self._versions, *job.recognizers.versions)))
@@ -151,43 +174,52 @@ class ProcessInspector:
 
     async def _read(self, batch: list[Segment], job: _Job) -> Sequence[Reading]:
         """A reading for each segment; one that says why, where there is none."""
-        result = await self._ask(batch, job.deadline, job.recognizers)
+        result = await self._ask(_Order(batch, job.caller, job.deadline, job.recognizers))
         if isinstance(result, UnscannableReason):
             return [Reading(reason=result)] * len(batch)
         return result.readings
 
-    async def _extract(self, file: Segment, deadline: float) -> Extract:
+    async def _extract(self, file: Segment, caller: str, deadline: float) -> Extract:
         """The texts of a file, or why there are none."""
-        result = await self._ask([file], deadline)
+        result = await self._ask(_Order([file], caller, deadline))
         if isinstance(result, UnscannableReason):
             return Extract(reason=result)
         return result.extract or Extract(reason=UnscannableReason.DETECTOR_FAILED)
 
-    async def _ask(
-        self,
-        batch: list[Segment],
-        deadline: float,
-        recognizers: Recognizers = NO_RECOGNIZERS,
-    ) -> Result | UnscannableReason:
-        """What a worker made of a batch, or why none did by the deadline."""
+    async def _ask(self, order: _Order) -> Result | UnscannableReason:
+        """What a worker made of an order, or why none did by the deadline."""
         try:
-            async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
-                worker = await self._idle.get()
+            async with asyncio.timeout(max(order.deadline - time.monotonic(), 0)):
+                worker = await self._turns.take(order.caller, brief=order.is_brief)
         except TimeoutError:
             return UnscannableReason.DETECTOR_TIMEOUT
         # A client that hangs up must not take the worker with it: the run goes on to its end.
-        run = asyncio.ensure_future(self._run(worker, batch, deadline, recognizers))
+        run = asyncio.ensure_future(self._run(worker, order))
         try:
             return await asyncio.shield(run)
         except WorkerLost as lost:
             late, dead = UnscannableReason.DETECTOR_TIMEOUT, UnscannableReason.DETECTOR_FAILED
             return late if lost.late else dead
 
-    async def _run(
-        self, worker: Worker, batch: list[Segment], deadline: float, recognizers: Recognizers
-    ) -> Result:
-        timeout_s = deadline - time.monotonic()
-        run = asyncio.ensure_future(self._in_thread(worker.run, batch, timeout_s, recognizers))
+    async def _run(self, worker: Worker, order: _Order) -> Result:
+        """Have a worker read, at its caller's cost, and give it on."""
+        started = time.monotonic()
+        try:
+            result = await self._read_by(worker, order)
+        finally:
+            cost = time.monotonic() - started
+            self._turns.done(order.caller, cost, brief=order.is_brief)
+        if result.is_spent:
+            await self._retire(worker)
+        else:
+            self._turns.add(worker)
+        return result
+
+    async def _read_by(self, worker: Worker, order: _Order) -> Result:
+        timeout_s = order.deadline - time.monotonic()
+        run = asyncio.ensure_future(
+            self._in_thread(worker.run, order.batch, timeout_s, order.recognizers)
+        )
         done, _ = await asyncio.wait({run}, timeout=max(timeout_s, 0) + _GRACE_S)
         if not done:  # it does not even take its input
             worker.end()
@@ -203,10 +235,6 @@ class ProcessInspector:
             raise lost
         if result.failed:
             log.error("detector_failed", code=",".join(result.failed))
-        if result.is_spent:
-            await self._retire(worker)
-        else:
-            self._idle.put_nowait(worker)
         return result
 
     async def _retire(self, worker: Worker) -> None:
@@ -238,7 +266,7 @@ class ProcessInspector:
         except WorkerLost:
             self._alive.discard(worker)
             raise
-        self._idle.put_nowait(worker)
+        self._turns.add(worker)
 
     async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)

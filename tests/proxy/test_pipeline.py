@@ -154,11 +154,11 @@ async def test_a_policy_loaded_during_the_inspection_is_for_later_requests(world
 
     class Swapping(FakeInspector):
         async def inspect(
-            self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+            self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS, caller: str = ""
         ) -> Inspection:
             assert recognizers is before.recognizers
             world.policy[0] = replace(before, digest="sha256:new")
-            return await super().inspect(body, recognizers)
+            return await super().inspect(body, recognizers, caller)
 
     world.parts = replace(world.parts, inspector=Swapping())
     await world.ask()
@@ -179,7 +179,7 @@ class ReadingInspector:
     fault: InspectionError | None = None
 
     async def inspect(
-        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS, caller: str = ""
     ) -> Inspection:
         self.num_inspected += 1
         if self.fault is not None and self.num_inspected > 1:
@@ -240,7 +240,7 @@ async def test_what_is_laid_bare_by_masking_stays_home(masking: World) -> None:
 
     class Changing(ReadingInspector):
         async def inspect(
-            self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+            self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS, caller: str = ""
         ) -> Inspection:
             self.entities = {"river": "PERSON"} if self.num_inspected else PEOPLE
             return await super().inspect(body)
@@ -760,10 +760,10 @@ async def test_a_candidate_with_recognizers_of_its_own_reads_the_request_itself(
 
     class Listening(FakeInspector):
         async def inspect(
-            self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+            self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS, caller: str = ""
         ) -> Inspection:
             seen.append(recognizers)
-            return await super().inspect(body, recognizers)
+            return await super().inspect(body, recognizers, caller)
 
     world.parts = replace(world.parts, inspector=Listening())
     candidate = a_candidate(world)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import hashlib
 import json
 import socket
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -375,3 +379,47 @@ def test_large_bodies_together_stay_under_the_limit_and_give_it_back() -> None:
             thread.join()
         assert door.notes().count("done") == 2
         assert status(door.raw(large)) == 200
+
+
+@pytest.mark.parametrize(
+    ("limit", "num_at_most", "fill"),
+    [
+        ({"TEST_MAX_CONCURRENT": "8"}, 4, b""),
+        ({"TEST_MAX_BUFFERED_BYTES": str(2**21)}, 2, b"echo " * 100_000),
+    ],
+    ids=["requests", "bytes"],
+)
+def test_a_key_that_asks_for_all_leaves_room_for_another(
+    limit: dict[str, str], num_at_most: int, fill: bytes, tmp_path: Path
+) -> None:
+    rows = (
+        f"- {{id: {key}, sha256: {hashlib.sha256(key.encode()).hexdigest()}, "
+        "app: a, team: t, environment: e}\n"
+        for key in ("greedy", "modest")
+    )
+    (tmp_path / "keys.yaml").write_text("".join(rows))
+    env = {"RINGFENCE_KEYS_FILE": str(tmp_path / "keys.yaml"), **limit}
+    with front_door(env) as door, contextlib.ExitStack() as open_wires:
+        long = post(CHAT.replace(b"echo", b"sleep 60 " + fill), more=bearer(b"greedy"))
+        for _ in range(num_at_most):
+            address = ("127.0.0.1", door.port)
+            open_wires.enter_context(socket.create_connection(address, timeout=30)).sendall(long)
+        until(lambda: door.notes().count("seen") == num_at_most)
+        refused = door.raw(long)
+        assert (status(refused), code(refused)) == (503, "overloaded")
+        other = post(CHAT.replace(b"echo", b"echo " + fill), more=bearer(b"modest"))
+        assert status(door.raw(other)) == 200
+        open_wires.close()
+        again = post(more=bearer(b"greedy"))
+        until(lambda: status(door.raw(again)) == 200)
+
+
+def bearer(key: bytes) -> bytes:
+    return b"Authorization: Bearer %b\r\n" % key
+
+
+def until(so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -510,7 +510,7 @@ async def test_what_masking_lays_bare_for_a_further_model_does_not_go_there(
     policy_of(height, "app", MASKING)
 
     class Learning(ReadingInspector):
-        async def inspect(self, body: JSONObject, recognizers: Any = None) -> Any:
+        async def inspect(self, body: JSONObject, *_: Any, **__: Any) -> Any:
             if self.num_inspected == 2:  # the second model's body
                 self.entities = {"asks": "PERSON"}
             return await super().inspect(body)

@@ -17,7 +17,7 @@ class InlineInspector:
     """Inspects with a fake detector, in this process."""
 
     async def inspect(
-        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS, caller: str = ""
     ) -> Inspection:
         return inspect_with((FakeDetector("secret"),), ("en",), body)
 

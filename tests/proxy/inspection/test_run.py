@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import psutil
@@ -18,7 +18,8 @@ from proxy.errors import InspectionError
 from proxy.inspection.loading import CONFIG_VARIABLE
 from proxy.inspection.recognizers import CUSTOM, Recognizer, Recognizers
 from proxy.inspection.registry import DetectorConfig
-from proxy.inspection.run import BATCH_CHARS, BATCH_TEXTS, ProcessInspector, batches
+from proxy.inspection.run import BATCH_CHARS, BATCH_TEXTS, ProcessInspector, _Order, batches
+from proxy.turns import Room
 from proxy.types import (
     Category,
     Inspection,
@@ -163,14 +164,77 @@ async def test_a_file_that_unfolds_to_more_than_memory_costs_the_worker_nothing(
 
 
 async def test_refuses_when_too_many_requests_wait(
-    inspector: ProcessInspector, monkeypatch: pytest.MonkeyPatch
+    inspector: ProcessInspector,
 ) -> None:
-    monkeypatch.setattr("proxy.inspection.run.MAX_REQUESTS", 1)
-    first = asyncio.ensure_future(inspector.inspect(a_body("One. " * 200)))
+    inspector._room = Room(4)
+    first = [asyncio.ensure_future(inspector.inspect(a_body("One. " * 200))) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(InspectionError):
         await inspector.inspect(a_body(CARD))
-    await first
+    assert "CREDIT_CARD" in entities(await inspector.inspect(a_body(CARD), caller="another"))
+    await asyncio.gather(*first)
+
+
+async def until(so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not so():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", ["text", "file"])
+async def test_a_caller_with_one_request_does_not_wait_for_all_of_another(
+    inspector: ProcessInspector, kind: str
+) -> None:
+    ended: list[str] = []
+
+    async def ask(number: int, caller: str) -> None:
+        text = f"Request {number} of {caller}: {CARD}"
+        body = a_body(text) if kind == "text" else a_file(a_docx(text))
+        inspection = await inspector.inspect(body, caller=caller)
+        assert "CREDIT_CARD" in entities(inspection)
+        ended.append(caller)
+
+    (pid,) = worker_pids(inspector)
+    os.kill(pid, signal.SIGSTOP)  # until all are in line
+    try:
+        asked = [asyncio.ensure_future(ask(number, "much")) for number in range(4)]
+        await until(lambda: inspector._turns.num_waiting == 3)
+        asked.append(asyncio.ensure_future(ask(4, "little")))
+        await until(lambda: inspector._turns.num_waiting == 4)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await asyncio.gather(*asked)
+    if kind == "text":  # a file is read first, and then its name with its texts
+        assert ended == ["much", "little", "much", "much", "much"]
+    else:
+        assert ended.index("little") < 2
+
+
+def test_what_is_brief_is_short_and_no_file() -> None:
+    def order(*segments: Segment) -> _Order:
+        return _Order(list(segments), "k", 0.0)
+
+    half = Segment(0, "", Role.NONE, Origin.VALUE, text="a" * (BATCH_CHARS // 2))
+    file = Segment(0, "", Role.NONE, Origin.VALUE, blob=b"%PDF", media_type="application/pdf")
+    assert order(half, half).is_brief
+    assert not order(half, half, replace(half, text="a")).is_brief
+    assert not order(file).is_brief
+
+
+async def test_long_texts_of_many_callers_are_all_read_by_two_processes() -> None:
+    inspector = ProcessInspector(num_workers=2, timeout_s=60.0, config=DetectorConfig(("en",)))
+    await inspector.start()
+    try:
+        long = "There are boats. " * (BATCH_CHARS // 16)
+        inspections = await asyncio.gather(
+            *(inspector.inspect(a_body(f"{who}: {long}"), caller=who) for who in "abc")
+        )
+        assert [one.unscannable for one in inspections] == [(), (), ()]
+        assert (inspector._turns.num_held, inspector._turns.num_waiting) == (0, 0)
+        again = await inspector.inspect(a_body(f"d: {long}"), caller="a")
+        assert again.unscannable == ()
+    finally:
+        await inspector.aclose()
 
 
 async def test_a_worker_stays_within_its_memory(inspector: ProcessInspector) -> None:

@@ -43,7 +43,7 @@ class Looking:
     opened: int = 0
 
     async def inspect(
-        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+        self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS, caller: str = ""
     ) -> Inspection:
         self.seen.append(json.dumps(body))
         return await asyncio.to_thread(inspect, body, {**PEOPLE, "Samara": "LOCATION"})
@@ -237,12 +237,12 @@ def test_what_was_erased_is_skipped_also_while_it_is_inspected(room: Room) -> No
     @dataclass
     class Meanwhile(Looking):
         async def inspect(
-            self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS
+            self, body: JSONObject, recognizers: Recognizers = NO_RECOGNIZERS, caller: str = ""
         ) -> Inspection:
             if "Answer 1." in json.dumps(body):
                 where = (room.ledger, room.keys)
                 await asyncio.to_thread(erase_body, *where, ids[1], "gdpr_art_17", "jane")
-            return await super().inspect(body, recognizers)
+            return await super().inspect(body, recognizers, caller)
 
     found = harvested(room, looking=Meanwhile())
     assert [pair.answer for pair in found.pairs] == ["Answer 2."]
