@@ -43,7 +43,7 @@ from proxy.routing.ladder import ladder_of, parts_of
 from proxy.routing.learned import LearnedModel, read_model
 from proxy.routing.plan import plan_of
 from proxy.routing.prerouter import read_foresight
-from proxy.routing.report import error_lines, table_rows, write_report
+from proxy.routing.report import PAGE, error_lines, table_rows, write_report
 from proxy.routing.rows import Graded, Item, Table, table_of
 from proxy.routing.rungs import (
     Parts,
@@ -195,8 +195,16 @@ def _evaluate_two_tiers(data: Path, out: Path | None, *, recorded: bool, judge: 
     made = calibration_in_force(settings)
     given = made.threshold if made else settings.confidence_threshold
     threshold = threshold_of(settings.estimator, given)
-    items = _read(data).items
-    graded = grade_items(settings, items, Kept(None, ""), recorded=recorded, judge=judge)
+    asked = _read(data)
+    if made is not None and made.data_digest == asked.digest:
+        Console(stderr=True, highlight=False).print(
+            "the threshold was chosen on these very questions: others tell its worth",
+            soft_wrap=True,
+        )
+    kept = Kept(None, "")
+    if out is not None:
+        kept = kept_beside(out / PAGE, settings, asked.digest, recorded=recorded, judge=judge)
+    graded = grade_items(settings, asked.items, kept, recorded=recorded, judge=judge)
     if settings.estimator == LEARNED and made is not None:
         graded = _scored(read_model(made.learned), graded)
     table = table_of(graded)
@@ -205,6 +213,7 @@ def _evaluate_two_tiers(data: Path, out: Path | None, *, recorded: bool, judge: 
     _say_evaluation(title, told)
     if out is not None:
         page, *_ = write_report(out, table, told, title)
+        progress_file(page).unlink(missing_ok=True)
         Console(highlight=False).print(f"{page}", soft_wrap=True)
 
 

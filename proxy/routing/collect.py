@@ -95,6 +95,7 @@ class Progress:
     def __init__(self, path: Path | None, made_for: str) -> None:
         self._path = path
         self._made_for = made_for
+        self._is_torn = False  # whether the last line is one that a killed run began
         self._found = dict(self._read())
 
     def find(self, name: str) -> Graded | None:
@@ -106,13 +107,16 @@ class Progress:
         if self._path is not None:
             line = json.dumps({"for": self._made_for, **asdict(graded)}, sort_keys=True)
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+                file.write(("\n" if self._is_torn else "") + line + "\n")
+            self._is_torn = False
 
     def _read(self) -> Iterator[tuple[str, Graded]]:
         """What the file holds for the same model, estimator and data; a torn line is left out."""
         if self._path is None or not self._path.exists():
             return
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        self._is_torn = bool(text) and not text.endswith("\n")
+        for line in text.splitlines():
             try:
                 raw = json.loads(line)
                 if raw.pop("for") == self._made_for:

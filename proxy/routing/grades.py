@@ -86,6 +86,7 @@ def kept_beside(out: Path, settings: Settings, digest: str, *, recorded: bool, j
         *_OURS,
     )
     name = hashlib.sha256(json.dumps(made_for).encode()).hexdigest()
+    out.parent.mkdir(parents=True, exist_ok=True)
     return Kept(progress_file(out), name)
 
 

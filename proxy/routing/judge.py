@@ -18,7 +18,7 @@ from proxy.routing.rows import Item
 #: Room for a verdict with a word before it; the first of the two words counts.
 _MAX_TOKENS: Final = 16
 
-_VERDICT: Final = re.compile(r"\b(incorrect|correct)\b", re.IGNORECASE)
+_VERDICT: Final = re.compile(r"\b(incorrect|not\s+correct|correct)\b", re.IGNORECASE)
 
 _ASKED: Final = """\
 You grade an answer to a question. The reference answers are right.

@@ -7,13 +7,16 @@ import html
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from proxy.routing.curve import curve, perfect_curve, random_curve
 from proxy.routing.evaluation import Arm, Errors, reliability, risk_coverage
 from proxy.routing.rows import Table
+
+#: The page of a report, in its folder.
+PAGE: Final = "index.html"
 
 
 def write_report(
@@ -28,7 +31,7 @@ def write_report(
     }
     for name, image in images.items():
         (folder / name).write_bytes(image)
-    page = folder / "index.html"
+    page = folder / PAGE
     page.write_text(_page(title, told, images), encoding="utf-8")
     return (page, *(folder / name for name in images))
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +18,7 @@ from proxy.routing.calibration import load_calibration
 from proxy.routing.catalog import build_estimator
 from tests.factories import a_draft, a_request
 from tests.fakes import FakeLocal
-from tests.harness import model_dir, ringfence, running_proxy
+from tests.harness import ROOT, model_dir, ringfence, running_proxy
 from tests.proxy.routing.tables import a_table, write_rows
 
 
@@ -164,3 +168,72 @@ def test_the_embedded_model_is_served_with_a_calibration_of_it(tmp_path: Path) -
     assert isinstance(routing, dict)
     assert routing["calibration"] == made.id
     assert routing["threshold"] == pytest.approx(made.threshold)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("command", ["calibrate", "evaluate"])
+def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path: Path, command: str) -> None:
+    rows = [
+        {"id": f"q{n}", "question": f"Number {n}?", "answers": ["yes"], "cloud": {"correct": True}}
+        for n in range(12)
+    ]
+    (tmp_path / "qa.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    out = tmp_path / "new" / ("c.json" if command == "calibrate" else "")
+    kept = tmp_path / "new" / ("c.json" if command == "calibrate" else "index.html")
+    kept = kept.with_name(kept.name + ".progress")
+    more = ["--goal", "cloud share at most 60%"] if command == "calibrate" else []
+    arguments = [command, "--data", str(tmp_path / "qa.jsonl"), "--out", str(out), *more]
+    stuck, gate = threading.Event(), threading.Event()
+
+    def answers(asked: Recorded) -> Reply:
+        if b"Number 7?" in (asked.body or b"") and not gate.is_set():
+            stuck.set()
+            gate.wait(60)
+        return says_yes(asked)
+
+    with StandInCloud(answers) as local:
+        env = {"RINGFENCE_LOCAL_BASE_URL": local.base_url, "RINGFENCE_LOCAL_MODEL": "home"}
+        run = subprocess.Popen(
+            [sys.executable, "-m", "proxy", *arguments],
+            cwd=ROOT,
+            env=os.environ | env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        assert stuck.wait(60)
+        run.kill()
+        run.wait()
+        gate.set()
+        assert kept.read_text().count("\n") == 7
+        done = ringfence(*arguments, **env)
+        assert done.returncode == 0, done.stderr
+        asked = [one.body.decode() for one in local.requests if one.body and b"Number" in one.body]
+    assert sorted(re.findall(r"Number \d+\?", "".join(asked))) == sorted(
+        [*(f"Number {n}?" for n in range(12)), "Number 7?"]
+    )
+    assert not kept.exists()
+
+
+def says_yes(_: Recorded) -> Reply:
+    told = {"content": [{"token": t, "logprob": -0.1 * n} for n, t in enumerate(("yes", "."))]}
+    message = {"role": "assistant", "content": "Yes."}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": told}
+    return Reply(body=json.dumps({"model": "m", "choices": [choice]}).encode())
+
+
+def test_an_evaluation_on_the_rows_of_its_calibration_says_so(tmp_path: Path) -> None:
+    write_rows(tmp_path / "qa.jsonl", a_table(200))
+    goal = ("--goal", "cloud share at most 50%", "--recorded")
+    assert calibrate(tmp_path, *goal)[0] == 0
+    told = []
+    for rows, seed in (("qa.jsonl", 0), ("other.jsonl", 1)):
+        write_rows(tmp_path / rows, a_table(200, seed))
+        done = ringfence(
+            *("evaluate", "--data", str(tmp_path / rows), "--recorded"),
+            RINGFENCE_LOCAL_MODEL="home",
+            RINGFENCE_MODEL_DIR=str(tmp_path),
+            RINGFENCE_CALIBRATION_FILE=str(tmp_path / "c.json"),
+        )
+        assert done.returncode == 0, done.stderr
+        told.append("these very questions" in done.stderr)
+    assert told == [True, False]

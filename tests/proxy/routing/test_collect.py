@@ -45,6 +45,7 @@ async def test_what_is_graded_is_not_graded_again_unless_made_for_something_else
     assert await collect([item], Progress(tmp_path / "p", "this")) == [known]
     (other,) = await collect([item], Progress(tmp_path / "p", "that"))
     assert other == Graded("q1", None, False, True, True)
+    assert Progress(tmp_path / "p", "that").find("q1") == other  # not glued to the torn line
 
 
 @pytest.mark.parametrize(

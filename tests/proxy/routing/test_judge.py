@@ -26,7 +26,12 @@ def a_judge(verdict: str) -> tuple[Judge, FakeLocal]:
 
 @pytest.mark.parametrize(
     ("verdict", "right"),
-    [("CORRECT", True), ("Incorrect.", False), ("It is incorrect, not correct", False)],
+    [
+        ("CORRECT", True),
+        ("Incorrect.", False),
+        ("It is incorrect, not correct", False),
+        ("This is not correct.", False),
+    ],
 )
 async def test_the_first_verdict_counts(verdict: str, right: bool) -> None:
     judge, _ = a_judge(verdict)
