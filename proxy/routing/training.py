@@ -32,6 +32,7 @@ def train(
     NaN is a missing value. "ridge" is logistic with as much regularization as cross-validation
     asks for. Boosting is calibrated on predictions of folds it was not trained on.
     """
+    values = _tamed(values)
     means = _finite_means(values)
     filled = np.where(np.isfinite(values), values, means)
     spread = filled.std(axis=0)
@@ -71,6 +72,20 @@ def out_of_fold(
         model = train(names, values[seen], correct[seen], kind)
         found[unseen] = [model.probability(row) for row in values[unseen].tolist()]
     return found
+
+
+def _tamed(values: Floats) -> Floats:
+    """``values`` with those far outside the bulk of their column drawn near.
+
+    A single -9999, which servers write for "impossible", would else be the scale of its column, on
+    which all other rows are alike. What varies in fewer than one row of twenty is left as it is.
+    """
+    there = np.isfinite(values)
+    known = np.where(there, values, np.nan)
+    known[:, ~there.any(axis=0)] = 0.0
+    low, high = np.nanquantile(known, (0.05, 0.95), axis=0)
+    room = np.where(high > low, MAX_DEVIATION * (high - low), np.inf)
+    return np.asarray(np.where(there, np.clip(values, low - room, high + room), values))
 
 
 def _finite_means(values: Floats) -> Floats:

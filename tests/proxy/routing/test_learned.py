@@ -47,6 +47,15 @@ def test_learns_and_survives_json(kind: Any) -> None:
     assert json.loads(json.dumps(asdict(model)))["features"] == list(NAMES)
 
 
+def test_one_row_that_is_out_of_all_bounds_does_not_make_the_others_alike() -> None:
+    values, correct = data()
+    values = np.vstack([values, [[-9999.0, 0.0], [-1e300, np.inf]]])
+    correct = np.append(correct, [False, False])
+    found = out_of_fold(NAMES, values, correct, "logistic")
+    assert auroc(found, correct) > 0.85
+    assert np.all((found > 0) & (found < 1))
+
+
 def test_trees_taken_apart_say_what_scikit_learn_says() -> None:
     values, correct = data()
     model = train(NAMES, values, correct, "boosting")
