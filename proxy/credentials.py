@@ -12,15 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from proxy.address import origin_of
 from proxy.errors import SettingsError
 from proxy.settings import PREFIX, Settings
 from proxy.tables import load_table
 
 _SETTING: Final = f"{PREFIX}CREDENTIALS_FILE"
+
+#: No user, no path.
+_ORIGIN: Final = r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?$"
 
 #: What can stand in a header.
 _FORM: Final = re.compile(r"[!-~]+")
@@ -31,7 +34,7 @@ class _Entry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    origin: Annotated[str, Field(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?$")]
+    origin: Annotated[str, Field(pattern=_ORIGIN), AfterValidator(origin_of)]
     key: SecretStr | None = None
     env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
 
@@ -49,8 +52,7 @@ class _File(BaseModel):
 
     @model_validator(mode="after")
     def _names_each_once(self) -> _File:
-        origins = [_origin(entry.origin) for entry in self.credentials]
-        if len(set(origins)) < len(origins):
+        if len({entry.origin for entry in self.credentials}) < len(self.credentials):
             raise ValueError("names an origin twice")
         return self
 
@@ -64,7 +66,7 @@ class Credentials:
 
     def of(self, base_url: str) -> str | None:
         """The key for the host of ``base_url``; None: it gets none."""
-        return self.by_origin.get(_origin(base_url), self.other)
+        return self.by_origin.get(origin_of(base_url), self.other)
 
 
 def cloud_credentials(settings: Settings) -> Credentials | None:
@@ -93,7 +95,7 @@ def home_credentials(settings: Settings) -> Credentials:
 
 def _load(path: Path) -> Credentials:
     table = load_table(path, _File, _SETTING)
-    return Credentials({_origin(entry.origin): _key_of(entry) for entry in table.credentials})
+    return Credentials({entry.origin: _key_of(entry) for entry in table.credentials})
 
 
 def _key_of(entry: _Entry) -> str:
@@ -104,10 +106,3 @@ def _key_of(entry: _Entry) -> str:
     if not _FORM.fullmatch(key):
         raise SettingsError(f"{_SETTING}: {where} holds no key: it must be visible ASCII")
     return key
-
-
-def _origin(url: str) -> str:
-    """Scheme, host and port of ``url``, the port always named."""
-    parts = urlsplit(url)
-    port = parts.port or {"http": 80}.get(parts.scheme, 443)
-    return f"{parts.scheme}://{parts.hostname}:{port}"

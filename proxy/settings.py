@@ -12,12 +12,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from proxy.address import plain
 from proxy.errors import SettingsError
 
 PREFIX = "RINGFENCE_"
+
+
+def _is_plain(url: str) -> str:
+    plain(url)
+    return url
+
+
+Address = Annotated[str, AfterValidator(_is_plain)]
 
 
 class Settings(BaseSettings):
@@ -82,7 +91,7 @@ class Settings(BaseSettings):
     ocr: Literal["off", "find", "clear"] = "off"
     """Pictures: not read; read so that rules fire, yet never sent; or sent where all was read."""
 
-    local_base_url: str | None = None
+    local_base_url: Address | None = None
     """OpenAI-compatible endpoint of the local tier. None: the embedded server is used."""
     local_api_key: SecretStr | None = None
     """Key for the local endpoints, where they want one."""
@@ -90,21 +99,21 @@ class Settings(BaseSettings):
     """Model name to ask the local endpoint for."""
     local_timeout_s: float = Field(default=120.0, gt=0)
     """Longest wait for a local answer."""
-    embedding_base_url: str | None = None
+    embedding_base_url: Address | None = None
     """OpenAI-compatible endpoint for embeddings at home. None: `local_base_url`."""
     embedding_model: str = "all-minilm-l6-v2"
     """Model name to ask that endpoint for; clients ask for it, or for `ringfence`."""
     embedding_model_dir: Path = Path.home() / ".cache" / "ringfence" / "models" / "all-minilm-l6-v2"
     """Folder of the embedded server's encoder (`ringfence model pull` fills the default one)."""
-    speech_base_url: str | None = None
+    speech_base_url: Address | None = None
     """OpenAI-compatible endpoint that reads aloud, at home. None: `local_base_url`."""
     speech_model: str | None = None
     """Model name to ask that endpoint for; goes with `speech_base_url`. None: `local_model`."""
-    transcription_base_url: str | None = None
+    transcription_base_url: Address | None = None
     """OpenAI-compatible endpoint that turns sound into text, at home. None: `local_base_url`."""
     transcription_model: str | None = None
     """Model name to ask that endpoint for; goes with its address. None: `local_model`."""
-    images_base_url: str | None = None
+    images_base_url: Address | None = None
     """OpenAI-compatible endpoint that makes and changes pictures. None: `local_base_url`."""
     images_model: str | None = None
     """Model name to ask that endpoint for; goes with `images_base_url`. None: `local_model`."""
@@ -112,7 +121,7 @@ class Settings(BaseSettings):
     """Folder of the served model, in safetensors (`ringfence model pull` fills the default one)."""
     embedded_port: int = Field(default=0, ge=0, le=65535)
     """Port of the embedded server on loopback; 0 takes a free one."""
-    embedded_base_url: str | None = None
+    embedded_base_url: Address | None = None
     """Where the embedded server listens. Nobody sets it: `ringfence serve` tells its processes."""
 
     estimator: str = "mean_logprob"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -21,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from proxy.address import plain
 from proxy.inspection.checksums import CHECKS
 from proxy.inspection.views.view import MARGIN_CHARS
 from proxy.policy.disguises import FORMS, PLACES
@@ -231,16 +231,9 @@ class DestinationPolicy(Strict):
     @field_validator("base_url")
     @classmethod
     def _is_safe(cls, base_url: str) -> str:
-        try:
-            url = urlsplit(base_url)
-            plain = not (url.username or url.password or url.query or url.fragment)
-            plain = plain and bool(url.hostname) and (url.port is None or url.port > 0)
-        except ValueError:
-            plain = False
-        if not plain:
-            raise ValueError("must be a plain address, without user, query or fragment")
+        url = plain(base_url)
         loopback = url.hostname in ("127.0.0.1", "localhost", "::1")
-        if url.scheme != "https" and not (url.scheme == "http" and loopback):
+        if url.scheme != "https" and not loopback:
             raise ValueError("must be https (http only on loopback, for a stand-in)")
         return base_url.rstrip("/")
 

@@ -70,7 +70,7 @@ def test_without_a_file_the_one_key_goes_everywhere() -> None:
         (["{origin: 'https://eu.example.com/v1', key: KEY}"], ":2:"),
         (["{origin: eu.example.com, key: KEY}"], ":2:"),
         (["{origin: 'https://u@eu.example.com', key: KEY}"], ":2:"),
-        (["{origin: 'https://eu.example.com:99999', key: KEY}"], "ort out of range"),
+        (["{origin: 'https://eu.example.com:99999', key: KEY}"], ":2:"),
         (["{origin: 'https://eu.example.com'}"], "either `key` or `env`"),
         (["{origin: 'https://eu.example.com', key: KEY, env: EU_TOKEN}"], "either `key` or `env`"),
         (["{origin: 'https://eu.example.com', key: ''}"], "holds no key"),
