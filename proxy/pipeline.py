@@ -113,10 +113,12 @@ class Pipeline:
         """A local answer that its client gets while it is made, each piece once it is pinned."""
         try:
             route = await self._record(flow, route)
+            pinning = self._pinning(flow, route)
+            if pinning is not None:  # its reader may leave before the end, when all else is pinned
+                await pinning.remember_request()
         except BaseException:
             begun.close()
             raise
-        pinning = self._pinning(flow, route)
         response = Response(flow.decision.decision_id, 200, {}, route, flow.confidence)
         response = replace(response, pinned=pinning is not None)
         live = HomeStream(begun, pinning, partial(tell, self._parts.metrics, flow, response))
@@ -359,7 +361,16 @@ class Pipeline:
     async def _record_departure(self, flow: Flow) -> None:
         """The client left while the draft was being made: its decision is recorded all the same."""
         route = Route(Target.REFUSE, RouteReason.CLIENT_GONE)
-        await asyncio.shield(asyncio.ensure_future(self._record(flow, route)))
+        await asyncio.shield(asyncio.ensure_future(self._left_behind(flow, route)))
+
+    async def _left_behind(self, flow: Flow, route: Route) -> None:
+        pinning = self._pinning(flow, route)
+        try:
+            if pinning is not None:
+                await pinning.remember_request()
+        except PinStoreError:
+            log.error("pins_unavailable")
+        await self._record(flow, route)
 
     async def _respond(self, flow: Flow, route: Route) -> Response:
         if route.target is Target.CLOUD:

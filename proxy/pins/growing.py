@@ -36,14 +36,21 @@ class Pinning:
         Raises:
             PinStoreError: it could not be pinned.
         """
-        id_ = self.decision.decision_id
-        await self.pins.remember(lambda: self.traces(texts), id_, self.kept_s)
 
-    def traces(self, texts: Sequence[str]) -> Iterator[str]:
-        """By what the exchange is known whose whole answer is ``texts``."""
-        if self.decision.may_leave:
-            return answer_traces(self.inspection, texts)
-        return pinned_traces(self.inspection, texts, derived=self.is_derived)
+        def traces() -> Iterator[str]:
+            if self.decision.may_leave:
+                return answer_traces(self.inspection, texts)
+            return pinned_traces(self.inspection, texts, derived=self.is_derived)
+
+        await self.pins.remember(traces, self.decision.decision_id, self.kept_s)
+
+    async def remember_request(self) -> None:
+        """Pin what the request brought along (the results of tools), whatever becomes of it.
+
+        Raises:
+            PinStoreError: it could not be pinned.
+        """
+        await self.remember(())
 
     @property
     def is_derived(self) -> bool:
@@ -77,8 +84,6 @@ class GrowingPin:
         pinning = self._pinning
 
         def traces() -> Iterator[str]:
-            if self._growing is None:  # what the request brought along: its reader may leave early
-                yield from pinning.traces(())
             growing = self._grown()
             for said in heard:
                 for order, place, piece in said:

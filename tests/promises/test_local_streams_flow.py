@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sqlite3
 import threading
 import time
@@ -157,16 +158,57 @@ def test_what_a_client_holds_that_left_at_any_word_is_known_again(
     assert not leaves(proxy, cloud, held)
 
 
-def test_what_tools_said_is_known_again_though_the_client_left_before_the_end(
-    proxy: RunningProxy, cloud: StandInCloud, local: StandInCloud, gate: threading.Event
-) -> None:
-    page = "The younger tenant kept both ladders, since moss had covered the northern gutter."
+def with_page(page: str, **more: Any) -> dict[str, Any]:
+    """A pinned conversation in which a tool said what is on ``page``."""
     call = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": "{}"}}
-    body = asked()
+    body = asked(**more)
     body["messages"] += [
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "c1", "content": page},
     ]
+    return body
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_what_tools_said_is_known_again_though_the_client_left_before_a_word(
+    streams: bool,
+    proxy: RunningProxy,
+    cloud: StandInCloud,
+    local: StandInCloud,
+    gate: threading.Event,
+) -> None:
+    page = (
+        f"The elder tenant sold {'two' if streams else 'six'} ladders, since rust had eaten them."
+    )
+    assert leaves(proxy, cloud, page)
+    there = threading.Event()
+
+    def waits(_: Recorded) -> Reply:
+        there.set()
+        gate.wait(60)
+        return Reply()
+
+    local.reply = waits
+    body = json.dumps(with_page(page, stream=streams)).encode()
+    before = len(proxy.records("decision"))
+    address = ("127.0.0.1", int(proxy.url.rpartition(":")[2]))
+    with socket.create_connection(address) as wire:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{address[1]}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        wire.sendall(head.encode() + body)
+        assert there.wait(60)
+    told: Any = proxy.records_once("decision", before + 1)[-1]
+    assert told["routing"]["reason"] == "client_gone"
+    gate.set()
+    local.reply = lambda _: Reply()
+    assert not leaves(proxy, cloud, page)
+
+
+def test_what_tools_said_is_known_again_though_the_client_left_before_the_end(
+    proxy: RunningProxy, cloud: StandInCloud, local: StandInCloud, gate: threading.Event
+) -> None:
+    page = "The younger tenant kept both ladders, since moss had covered the northern gutter."
+    body = with_page(page)
     assert leaves(proxy, cloud, page)
     local.reply = lambda _: streamed(*WORDS[:3], gate, END)
     with listening(proxy, body) as events:
