@@ -124,8 +124,24 @@ def is_completion(answer: JSONObject) -> bool:
         isinstance(choices, list)
         and bool(choices)
         and all(
-            isinstance(choice, dict) and isinstance(choice.get("message"), dict)
-            for choice in choices
+            isinstance(choice, dict) and _is_message(choice.get("message")) for choice in choices
+        )
+    )
+
+
+def _is_message(value: JSON) -> bool:
+    """Whether ``value`` is a message whose tool calls can be told."""
+    if not isinstance(value, dict):
+        return False
+    calls, legacy = value.get("tool_calls"), value.get("function_call")
+    return (legacy is None or isinstance(legacy, dict)) and (
+        calls is None
+        or (
+            isinstance(calls, list)
+            and all(
+                isinstance(call, dict) and isinstance(call.get("function"), dict | None)
+                for call in calls
+            )
         )
     )
 

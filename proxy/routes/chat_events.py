@@ -82,8 +82,11 @@ def _choice_chunks(choice: Any, *, logprobs: bool) -> Iterator[Chunk]:
 
 
 def _tokens(choice: Any, kind: str) -> list[Any]:
-    found = (choice.get("logprobs") or {}).get(kind)
-    return list(found) if isinstance(found, list | tuple) else []
+    scores = choice.get("logprobs")
+    found = scores.get(kind) if isinstance(scores, Mapping) else None
+    tokens = list(found) if isinstance(found, list | tuple) else []
+    readable = all(isinstance(one, Mapping) and isinstance(one.get("token"), str) for one in tokens)
+    return tokens if readable else []
 
 
 def pieces(text: Any, tokens: list[Any]) -> Iterator[tuple[str, list[Any] | None]]:

@@ -180,7 +180,8 @@ def _output(choice: Mapping[str, Any], status: str, *, logprobs: bool) -> Iterat
     message: Mapping[str, Any] = choice.get("message") or {}
     parts: list[dict[str, Any]] = []
     if isinstance(text := message.get("content"), str) and text:
-        scores = _objects((choice.get("logprobs") or {}).get("content")) if logprobs else []
+        told_scores = choice.get("logprobs") if logprobs else None
+        scores = _objects(told_scores.get("content")) if isinstance(told_scores, dict) else []
         told = {"type": "output_text", "text": text, "annotations": [], "logprobs": scores}
         parts.append(told)
     if isinstance(refusal := message.get("refusal"), str):
@@ -208,7 +209,7 @@ def _output(choice: Mapping[str, Any], status: str, *, logprobs: bool) -> Iterat
 
 def _usage(usage: JSON) -> dict[str, Any]:
     counts: Mapping[str, Any] = usage if isinstance(usage, dict) else {}
-    taken, given = counts.get("prompt_tokens") or 0, counts.get("completion_tokens") or 0
+    taken, given = (_number(counts.get(f"{kind}_tokens")) for kind in ("prompt", "completion"))
     return {
         "input_tokens": taken,
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -216,6 +217,10 @@ def _usage(usage: JSON) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": taken + given,
     }
+
+
+def _number(value: JSON) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _objects(value: JSON) -> list[Mapping[str, Any]]:

@@ -24,6 +24,12 @@ FAULTS: dict[str, tuple[Reply, str, str, int | None]] = {
     "4xx": (Reply(401, b'{"error":{"message":"canary-4711"}}'), "status_4xx", "yes", 401),
     "5xx": (Reply(503, b"canary-4711"), "status_5xx", "yes", 503),
     "garbage": (Reply(200, b"<html>canary-4711"), "garbage", "yes", 200),
+    "calls nobody can read": (
+        Reply(200, b'{"choices":[{"message":{"tool_calls":["canary-4711"]}}]}'),
+        "garbage",
+        "yes",
+        200,
+    ),
     "no answer in it": (Reply(200, b'{"choices":[]}'), "garbage", "yes", 200),
     "cut": (Reply(200, cut=True), "connection", "unknown", None),
     "timeout": (Reply(200, delay_s=4.0), "timeout", "unknown", None),

@@ -190,3 +190,31 @@ def test_scores_are_told_only_to_who_asked_for_them() -> None:
     told = {"choices": [scored(-0.5)]}
     assert answer(told, {"logprobs": True}) == told
     assert answer(told, {})["choices"][0]["logprobs"] is None  # type: ignore[index,call-overload]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"tool_calls": CANARY},
+        {"tool_calls": [CANARY]},
+        {"tool_calls": [{"id": "1", "function": CANARY}]},
+        {"function_call": CANARY},
+    ],
+)
+def test_an_answer_whose_calls_cannot_be_told_is_none(said: dict[str, Any]) -> None:
+    told = completion("hi")
+    assert read(told) is not None
+    told["choices"][0]["message"] |= said
+    assert read(told) is None
+
+
+@pytest.mark.parametrize(
+    "scores", [CANARY, [CANARY], {"content": CANARY}, {"content": [CANARY]}, {"content": [{}]}]
+)
+def test_scores_of_another_form_keep_no_answer_from_being_told(scores: object) -> None:
+    told = completion("hi")
+    told["choices"][0]["logprobs"] = scores
+    assert CHAT.tell is not None
+    events = list(CHAT.tell(told, {"logprobs": True}))
+    assert b'"content":"hi"' in b"".join(events)
+    assert CANARY.encode() not in b"".join(events)

@@ -316,3 +316,12 @@ def test_what_is_unfinished_is_no_answer() -> None:
     odd: list[dict[str, Any]] = [{}, {"output": []}, {"output": [], "status": "failed"}]
     for body in [*odd, {"status": "completed"}]:
         assert not is_response(body)
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": "nine"}, {"completion_tokens": [9]}, "nine"])
+def test_counts_and_scores_of_another_form_keep_no_answer_from_being_told(usage: object) -> None:
+    told: Any = completion("hi") | {"usage": usage}
+    told["choices"][0]["logprobs"] = ["nine"]
+    response = from_chat(told, {"include": ["message.output_text.logprobs"]})
+    assert response["output"][0]["content"][0]["text"] == "hi"
+    assert isinstance(response["usage"]["total_tokens"], int)
