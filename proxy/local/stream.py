@@ -41,9 +41,12 @@ class Reader:
 
     def so_far(self, num_tokens: int | None = None) -> Draft:
         """A draft to be scored and never to be shown: of its first tokens, or of all so far."""
-        told = read_logprobs({"content": self.entries[:num_tokens]})
+        text = "".join(self.texts)
+        told = read_logprobs({"content": self.entries}, text)
+        if told.logprobs and num_tokens is not None:
+            told = read_logprobs({"content": self.entries[:num_tokens]})
         return Draft(
-            text="".join(self.texts),
+            text=text,
             tokens=told.tokens,
             token_logprobs=told.logprobs,
             finish_reason=self.finish_reason or "cut",

@@ -55,6 +55,15 @@ WHOLE: JSONObject = {
 }
 
 
+def test_a_beginning_that_is_told_without_its_tokens_is_not_scored() -> None:
+    reader = Reader()
+    list(reader.feed(STREAM))
+    assert reader.so_far(1).token_logprobs == (-0.5,)
+    assert reader.so_far().token_logprobs == (-0.5, -1.5)
+    list(reader.feed(event({"content": " heulen im tiefen Wald."}) + b"\n"))
+    assert reader.so_far(1).token_logprobs == reader.so_far().token_logprobs == ()
+
+
 @given(st.lists(st.integers(0, len(STREAM)), max_size=8))
 def test_it_is_the_same_however_the_bytes_are_cut(places: list[int]) -> None:
     ends = [0, *sorted(places), len(STREAM)]
