@@ -172,7 +172,7 @@ def _of(
         return None
     if {"commitment", *raw} != {*form, "id"}:
         return None
-    numbers = ("threshold", "bound", "delta", "expected_share", "expected_accuracy")
+    numbers = ("threshold", "bound", "delta", "expected_share", "expected_accuracy", "num_rows")
     if not all(is_number(raw[name]) for name in numbers):
         return None
     try:

@@ -276,7 +276,8 @@ def _evaluate_rungs(
         why = (wish.words, wish.goal, wish.error_rate)
         made = chain_of(settings, parts, kept[0], why, told_rows.digest)
         made.save(rungs_out)
-        console.print(f"{made.id} in {rungs_out}; use it with {made.SETTING}={rungs_out}")
+        use = f"{made.id} in {rungs_out}; use it with {made.SETTING}={rungs_out}"
+        console.print(use, soft_wrap=True)
 
 
 def _show(rows: Sequence[tuple[str, ...]], title: str) -> None:
@@ -410,7 +411,8 @@ def _say(made: Calibration, table: Table, out: Path) -> None:
     console = Console(highlight=False)
     console.print(
         f"{made.estimator} below {made.threshold:g} escalates: {made.goal}, "
-        f"{1 - made.delta:.0%} sure, from {made.num_rows} rows"
+        f"{1 - made.delta:.0%} sure, from {made.num_rows} rows",
+        soft_wrap=True,
     )
     unknown = float(np.isnan(table.score).mean())
     console.print(
@@ -430,4 +432,5 @@ def _say(made: Calibration, table: Table, out: Path) -> None:
             f"{begun.after_tokens} tokens score {begun.threshold:g} or more, at most "
             f"{begun.at_most:.1%} of all wrongly; switch it on with RINGFENCE_EARLY_COMMIT=true"
         )
-    console.print(f"{made.id} in {out}; use it with RINGFENCE_CALIBRATION_FILE={out}")
+    use = f"{made.id} in {out}; use it with RINGFENCE_CALIBRATION_FILE={out}"
+    console.print(use, soft_wrap=True)

@@ -20,6 +20,9 @@ _NUM_TREES, _DEPTH, _RATE = 100, 2, 0.05
 #: Parts of the rows that take turns at being predicted by a model of the others.
 NUM_FOLDS = 5
 
+#: Rows that tell nothing of what is out of all bounds.
+_FEW = 20
+
 #: Inverse strengths of regularization to choose from; with hundreds of features the choice matters.
 _STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 
@@ -78,13 +81,17 @@ def _tamed(values: Floats) -> Floats:
     """``values`` with those far outside the bulk of their column drawn near.
 
     A single -9999, which servers write for "impossible", would else be the scale of its column, on
-    which all other rows are alike. What varies in fewer than one row of twenty is left as it is.
+    which all other rows are alike. The bulk is what differs from the median, so that a column which
+    says something of a few rows alone is left as it is.
     """
     there = np.isfinite(values)
     known = np.where(there, values, np.nan)
     known[:, ~there.any(axis=0)] = 0.0
-    low, high = np.nanquantile(known, (0.05, 0.95), axis=0)
-    room = np.where(high > low, MAX_DEVIATION * (high - low), np.inf)
+    tells = there & (values != np.nanmedian(known, axis=0))
+    few = tells.sum(axis=0) < _FEW
+    bulk = np.where(tells | few, known, np.nan)
+    low, high = np.nanquantile(bulk, (0.05, 0.95), axis=0)
+    room = np.where(~few & (high > low), MAX_DEVIATION * (high - low), np.inf)
     return np.asarray(np.where(there, np.clip(values, low - room, high + room), values))
 
 

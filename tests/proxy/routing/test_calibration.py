@@ -122,6 +122,7 @@ def test_an_artifact_of_an_endpoint_is_none_of_the_embedded_model_nor_the_revers
         {"threshold": -9.0},
         {"threshold": "low"},
         {"threshold": True},
+        {"num_rows": "many"},
         {"format": 1},
         {"curve": [[0.1]]},
         {"made_at": "2026-01-01"},

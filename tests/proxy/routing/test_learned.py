@@ -14,7 +14,7 @@ from proxy.routing.curve import auroc
 from proxy.routing.features import FEATURES, QUESTION_FEATURES, features_of, question_features
 from proxy.routing.learned import read_model
 from proxy.routing.rows import Flags, Floats
-from proxy.routing.training import _booster, out_of_fold, train
+from proxy.routing.training import _booster, _tamed, out_of_fold, train
 from tests.factories import a_body, a_draft, a_request
 
 NAMES = ("a", "b")
@@ -54,6 +54,14 @@ def test_one_row_that_is_out_of_all_bounds_does_not_make_the_others_alike() -> N
     found = out_of_fold(NAMES, values, correct, "logistic")
     assert auroc(found, correct) > 0.85
     assert np.all((found > 0) & (found < 1))
+
+
+def test_a_column_that_tells_of_a_few_rows_alone_is_left_as_it_is() -> None:
+    random = np.random.default_rng(0)
+    sparse, rare = np.zeros((2, 400))
+    sparse[:24], rare[:5] = random.normal(size=24), 1.0
+    values = np.column_stack([sparse, rare, np.full(400, np.nan)])
+    assert np.array_equal(_tamed(values), values, equal_nan=True)
 
 
 def test_trees_taken_apart_say_what_scikit_learn_says() -> None:
