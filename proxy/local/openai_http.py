@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 
 import httpx2
@@ -52,6 +53,8 @@ class OpenAIHTTPBackend:
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20),
             follow_redirects=False,
             trust_env=False,
+            # One connection serves all callers: no endpoint takes one for another by a cookie.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from demo.stand_in_cloud import Recorded, Reply, StandInCloud
 from proxy.errors import LocalBackendError
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.types import Draft, JSONObject
@@ -259,6 +260,21 @@ async def test_takes_no_proxy_from_the_environment(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     assert (await generate(endpoint(an_answer()))).text == "The Volga."
+
+
+async def test_a_cookie_for_one_caller_is_not_shown_for_another() -> None:
+    def sets_a_cookie(_: Recorded) -> Reply:
+        headers = (("content-type", "application/json"), ("set-cookie", "who=jane; Path=/"))
+        return Reply(body=json.dumps(an_answer()).encode(), headers=headers)
+
+    with StandInCloud(sets_a_cookie) as there:
+        backend = OpenAIHTTPBackend(there.base_url, "m")
+        for _ in range(2):
+            await backend.generate(a_request())
+        await backend.aclose()
+    names = [name.lower() for asked in there.requests for name, _ in asked.headers]
+    assert len(there.requests) == 2
+    assert "cookie" not in names
 
 
 async def test_cancelling_hangs_up_at_the_other_end() -> None:
