@@ -76,13 +76,15 @@ def kept_beside(out: Path, settings: Settings, digest: str, *, recorded: bool, j
     """What is graded already, of the run that makes ``out``; of this very run alone.
 
     Whatever a grade depends on is part of its name, so that a run which goes on mixes nothing.
+
+    Raises:
+        SettingsError: the price table cannot be read.
     """
-    prices = settings.prices_file
     asked_nobody = recorded and settings.estimator in ASKING
     made_for = (
         *(settings.estimator, settings.local_model, weights_digest(settings)),
         *(settings.local_base_url, digest, judge, asked_nobody),
-        None if prices is None else hashlib.sha256(prices.read_bytes()).hexdigest(),
+        repr(load_prices(settings.prices_file)),
         *_OURS,
     )
     name = hashlib.sha256(json.dumps(made_for).encode()).hexdigest()

@@ -22,8 +22,8 @@ def is_correct(said: str, item: Item) -> bool:
     """Whether ``said`` answers ``item``.
 
     With choices: the one choice that it names, by its words or its letter. With a number for an
-    answer: the last number of the answer span. Else: one of the answers, alone or as words in a row
-    in a short reply.
+    answer: the last number of the answer span. Else: one of the answers, as words in a row anywhere
+    in the span; so a reply that lists much is right, and one that denies it too (`judge`).
     """
     span = _ANSWER.sub("", said)
     if item.choices:

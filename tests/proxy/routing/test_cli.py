@@ -237,3 +237,10 @@ def test_an_evaluation_on_the_rows_of_its_calibration_says_so(tmp_path: Path) ->
         assert done.returncode == 0, done.stderr
         told.append("these very questions" in done.stderr)
     assert told == [True, False]
+
+
+def test_a_price_table_that_is_not_there_is_named(tmp_path: Path) -> None:
+    write_rows(tmp_path / "qa.jsonl", a_table(10))
+    goal = ("--goal", "cloud share at most 50%", "--recorded")
+    code, said = calibrate(tmp_path, *goal, RINGFENCE_PRICES_FILE=str(tmp_path / "none.yaml"))
+    assert (code, "Traceback" in said, "RINGFENCE_PRICES_FILE" in said) == (1, False, True), said
