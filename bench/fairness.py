@@ -75,24 +75,25 @@ class Waited:
         return f"{self.median_ms:,.0f} ({self.most_ms:,.0f}; {self.num_late} of {self.num} pinned)"
 
 
-def ask(proxy: RunningProxy, key: str, text: str) -> httpx2.Response:
+def ask(proxy: RunningProxy, key: str, text: str, max_tokens: int = 5) -> httpx2.Response:
     """One chat under ``key``."""
-    body = {"model": "ringfence", "messages": [{"role": "user", "content": text}]}
+    messages = [{"role": "user", "content": text}]
+    body = {"model": "ringfence", "messages": messages, "max_tokens": max_tokens}
     headers = {"authorization": f"Bearer {key}"}
-    with httpx2.Client(trust_env=False, timeout=60) as wire:
+    with httpx2.Client(trust_env=False, timeout=300) as wire:
         return wire.post(f"{proxy.url}/v1/chat/completions", json=body, headers=headers)
 
 
 @contextmanager
-def flood(proxy: RunningProxy, text: Callable[[int], str]) -> Iterator[None]:
-    """Sixteen clients of one key, each with its next text as soon as the last is answered."""
+def flood(proxy: RunningProxy, text: Callable[[int], str], num: int = CLIENTS) -> Iterator[None]:
+    """So many clients of one key, each with its next text as soon as the last is answered."""
     stop = threading.Event()
 
     def client() -> None:
         while not stop.is_set():
-            ask(proxy, "flood", text(next(NUMBERS)))
+            ask(proxy, "flood", text(next(NUMBERS)), 100)
 
-    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    threads = [threading.Thread(target=client) for _ in range(num)]
     for thread in threads:
         thread.start()
     time.sleep(1)
@@ -144,8 +145,29 @@ def answer(_: Recorded) -> Reply:
     return Reply(body=completion("Noted.", "scripted"))
 
 
+def story(number: int) -> str:
+    """A wish that the embedded model writes long about."""
+    return f"Tell story {number} of a long river."
+
+
+def at_the_model() -> None:
+    """Print the line of the embedded model, whose batch is full of stories; nothing leaves."""
+    folder = Path(tempfile.mkdtemp())
+    env = settings(folder, "", 1)
+    for name in ("RINGFENCE_LOCAL_BASE_URL", "RINGFENCE_LOCAL_MODEL"):
+        del env[name]
+    with running_proxy(folder, None, env) as proxy:
+        alone = questions(proxy, "small", 2)
+        with flood(proxy, story, 64):
+            same = questions(proxy, "flood")
+        with flood(proxy, story, 64):
+            other = questions(proxy, "small")
+        print(f"the embedded model beside 64 stories: alone {alone}, {same}, another key {other}")
+
+
 def main() -> None:
     """Print the table: milliseconds in the median (at most; not read in time, so pinned)."""
+    at_the_model()
     print("| processes | flood | alone | beside, same key | beside, another key | ratio |")
     print("|---|---|---|---|---|---|")
     for workers in (1, 2):

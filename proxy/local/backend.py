@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.local.live import LocalStream, Watch
 from proxy.types import Draft, Request
+
+#: Names the key whose request it is to the embedded server, and to no other.
+CALLER: Final = "x-ringfence-caller"
 
 
 class LocalBackend(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
@@ -25,10 +25,15 @@ from proxy.local.spelling import Speller, piece_bytes
 from proxy.local.wishes import Sampling
 
 MAX_BATCH: Final = 16
-MAX_WAITING: Final = 256
+#: Jobs that wait; those of one caller have at most half of the room.
+MAX_WAITING: Final = 512
 
 #: Rows times the longest row; bounds the keys and values (46 kB a token in float32 for SmolLM2).
 MAX_BATCH_TOKENS: Final = 65_536
+
+#: Rows more, and of these tokens so many, for a caller that has nothing inside yet.
+GUEST_ROWS: Final = 2
+GUEST_TOKENS: Final = MAX_BATCH_TOKENS // 8
 
 #: Prompt tokens read between two steps of the batch: what a newcomer may cost the others.
 PREFILL_TOKENS: Final = 256
@@ -41,7 +46,7 @@ _LEAST_LOGPROB: Final = -9999.0
 
 
 class EngineFull(Exception):
-    """Too many requests wait already."""
+    """Too many requests wait already, or too many of this caller."""
 
 
 class TooLong(Exception):
@@ -82,6 +87,7 @@ class Job:
     """One request on its way through the batch.
 
     ``listener`` gets each `Piece` as it is told, in the engine's thread; ``done`` the whole.
+    ``caller`` is whose it is: callers take turns.
     """
 
     def __init__(
@@ -90,7 +96,9 @@ class Job:
         sampling: Sampling,
         max_tokens: int,
         listener: Callable[[Piece], None] | None = None,
+        caller: str = "",
     ) -> None:
+        self.caller = caller
         self.prompt_ids = list(prompt_ids)
         self.sampling = sampling
         self.max_tokens = max_tokens
@@ -186,6 +194,7 @@ class Engine:
         messages: Sequence[tuple[str, str]],
         sampling: Sampling,
         listener: Callable[[Piece], None] | None = None,
+        caller: str = "",
     ) -> Job:
         """Queue a conversation of ``(role, text)``; the job's ``done`` holds the answer.
 
@@ -193,18 +202,20 @@ class Engine:
             TooLong: it does not fit the context.
             EngineFull: too many wait.
         """
-        return self.submit_ids(self.prompt_ids(messages), sampling, listener)
+        return self.submit_ids(self.prompt_ids(messages), sampling, listener, caller)
 
-    def submit_text(self, prompt: str, sampling: Sampling) -> Job:
+    def submit_text(self, prompt: str, sampling: Sampling, caller: str = "") -> Job:
         """Queue a bare ``prompt`` to be carried on; raises as `submit` does."""
         ids = self._tokenizer(plain(prompt), add_special_tokens=False)["input_ids"]
-        return self.submit_ids(list(ids) or [self._tokenizer.eos_token_id], sampling)
+        ids = list(ids) or [self._tokenizer.eos_token_id]
+        return self.submit_ids(ids, sampling, caller=caller)
 
     def submit_ids(
         self,
         ids: Sequence[int],
         sampling: Sampling,
         listener: Callable[[Piece], None] | None = None,
+        caller: str = "",
     ) -> Job:
         """Queue a prompt of token ids; raises as `submit` does."""
         room = self.context_length - len(ids)
@@ -212,11 +223,11 @@ class Engine:
         wanted = min(DEFAULT_MAX_TOKENS, room) if wanted is None else wanted
         if wanted < 1 or wanted > room:
             raise TooLong
-        job = Job(ids, sampling, wanted, listener)
+        job = Job(ids, sampling, wanted, listener, caller)
         with self._changed:
-            if len(self._waiting) >= MAX_WAITING:
+            if self._is_full_for(caller):
                 self._waiting = deque(job for job in self._waiting if not job.cancelled.is_set())
-            if len(self._waiting) >= MAX_WAITING or self._closed:
+            if self._is_full_for(caller) or self._closed:
                 raise EngineFull
             self._waiting.append(job)
             self._changed.notify()
@@ -249,20 +260,36 @@ class Engine:
         with self._changed:
             while not (self._closed or self._waiting or self._filling or self._jobs):
                 self._changed.wait()
-            while self._waiting and self._has_room_for(self._waiting[0]):
-                job = self._waiting.popleft()
+            while self._waiting and self._has_room_for(job := self._next()):
+                self._waiting.remove(job)
                 if not job.cancelled.is_set():
                     prefill = Prefill(self._model, job.prompt_ids, self._device)
                     self._filling.append((job, prefill))
             return not self._closed
 
+    def _is_full_for(self, caller: str) -> bool:
+        """Whether ``caller`` would have more in line than it leaves for others."""
+        num_own = sum(job.caller == caller for job in self._waiting)
+        return num_own + len(self._waiting) >= MAX_WAITING
+
+    def _next(self) -> Job:
+        """The first in line of those whose callers have the fewest inside."""
+        inside = Counter(job.caller for job in self._inside())
+        return min(self._waiting, key=lambda job: inside[job.caller])
+
+    def _inside(self) -> list[Job]:
+        return [*self._jobs, *(job for job, _ in self._filling)]
+
     def _has_room_for(self, job: Job) -> bool:
-        inside = [*self._jobs, *(other for other, _ in self._filling)]
+        inside = self._inside()
         if not inside:
             return True
         longest = max(other.num_tokens_at_most for other in [*inside, job])
         num_rows = len(inside) + 1
-        return num_rows <= MAX_BATCH and num_rows * longest <= MAX_BATCH_TOKENS
+        most_rows, most_tokens = MAX_BATCH, MAX_BATCH_TOKENS - GUEST_TOKENS
+        if all(other.caller != job.caller for other in inside):
+            most_rows, most_tokens = MAX_BATCH + GUEST_ROWS, MAX_BATCH_TOKENS
+        return num_rows <= most_rows and num_rows * longest <= most_tokens
 
     def _fill(self) -> None:
         """Read some more of the prompts, in turn; what is through joins."""
@@ -323,7 +350,7 @@ class Engine:
             waiting = list(self._waiting) if self._closed else []
             if waiting:
                 self._waiting.clear()
-        for job in [*self._jobs, *(job for job, _ in self._filling), *waiting]:
+        for job in [*self._inside(), *waiting]:
             job.fail(error)
         self._jobs, self._filling = [], []
         self._batch.clear()

@@ -14,6 +14,7 @@ import httpx2
 from proxy.canonical import canonical_bytes, parse_object
 from proxy.credentials import home_credentials
 from proxy.errors import LocalBackendError, RequestError
+from proxy.local.backend import CALLER
 from proxy.local.live import MAX_ANSWER_BYTES, Asking, LocalStream, NotStreamed, Watch
 from proxy.local.probe import UNPROBED, Abilities, Given, Reply, probe_abilities
 from proxy.local.refusals import UNABLE, refusal
@@ -39,9 +40,17 @@ class OpenAIHTTPBackend:
     """
 
     def __init__(
-        self, base_url: str, model: str, *, api_key: str | None = None, timeout_s: float = 120.0
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 120.0,
+        tells_caller: bool = False,
     ) -> None:
+        """An endpoint; ``tells_caller``: it is our own, and has callers take turns."""
         self.model = model
+        self._tells_caller = tells_caller
         self._timeout_s = timeout_s
         self._abilities = UNPROBED
         self._wire = httpx2.AsyncClient(
@@ -59,7 +68,13 @@ class OpenAIHTTPBackend:
 
     @classmethod
     def of(
-        cls, settings: Settings, base_url: str, model: str, patience_s: float = float("inf")
+        cls,
+        settings: Settings,
+        base_url: str,
+        model: str,
+        patience_s: float = float("inf"),
+        *,
+        tells_caller: bool = False,
     ) -> OpenAIHTTPBackend:
         """An endpoint of the local tier, with the key and the patience of ``settings``, or less."""
         return cls(
@@ -67,6 +82,7 @@ class OpenAIHTTPBackend:
             model,
             api_key=home_credentials(settings).of(base_url),
             timeout_s=min(settings.local_timeout_s, patience_s),
+            tells_caller=tells_caller,
         )
 
     async def generate(self, request: Request) -> Draft:
@@ -92,7 +108,7 @@ class OpenAIHTTPBackend:
             return await self.generate(request)
         started = time.perf_counter()
         asked = self._streamed(ROUTES[request.route].at_home.ask(request.body))
-        told = await self._watch(asked, doomed)
+        told = await self._watch(asked, self._headers(request), doomed)
         if isinstance(told, LocalBackendError):
             raise told
         if told is None:
@@ -107,7 +123,7 @@ class OpenAIHTTPBackend:
             return await self.generate(request)
         started = time.perf_counter()
         home = ROUTES[request.route].at_home
-        headers = {"content-type": _JSON_TYPE, "accept-encoding": "identity"}
+        headers = self._headers(request)
         asked = home.ask(request.body)
         body = self._streamed(asked if watch is not None else _as_wished(asked, request.body))
         asking = Asking(home.path, canonical_bytes(body), headers, request, watch)
@@ -121,6 +137,12 @@ class OpenAIHTTPBackend:
             return _given_up(told, started)
         return self._draft(told, request, started)
 
+    def _headers(self, request: Request | None, kind: str = _JSON_TYPE) -> dict[str, str]:
+        headers = {"content-type": kind, "accept-encoding": "identity"}
+        if request is not None and self._tells_caller:
+            headers[CALLER] = request.caller.key_id
+        return headers
+
     def _streamed(self, asked: JSONObject) -> JSONObject:
         return {**self._body(asked), "stream": True, "stream_options": {"include_usage": True}}
 
@@ -133,7 +155,7 @@ class OpenAIHTTPBackend:
         return request.route == CHAT.name and plain and one and given
 
     async def _watch(
-        self, body: JSONObject, doomed: Callable[[float], bool]
+        self, body: JSONObject, headers: dict[str, str], doomed: Callable[[float], bool]
     ) -> JSONObject | Draft | LocalBackendError | None:
         """The answer; its beginning, where it was given up; None where it cannot be read."""
         reader, given_up = Reader(), False
@@ -143,7 +165,7 @@ class OpenAIHTTPBackend:
                     "POST",
                     "/chat/completions",
                     content=canonical_bytes(body),
-                    headers={"content-type": _JSON_TYPE, "accept-encoding": "identity"},
+                    headers=headers,
                 ) as response:
                     if response.status_code != 200:
                         return None if response.status_code in UNABLE else _down()
@@ -215,7 +237,9 @@ class OpenAIHTTPBackend:
         """One probing request; status 0 where nobody answered in time."""
         try:
             async with asyncio.timeout(min(self._timeout_s, _PROBE_TIMEOUT_S)):
-                told = await self._send("/chat/completions", canonical_bytes(body))
+                told = await self._send(
+                    "/chat/completions", canonical_bytes(body), self._headers(None)
+                )
         except TimeoutError:
             return Reply(0, b"")
         return Reply(0, b"") if isinstance(told, LocalBackendError) else told
@@ -249,7 +273,7 @@ class OpenAIHTTPBackend:
         self, request: Request, body: bytes, kind: str
     ) -> JSONObject | LocalBackendError:
         home = ROUTES[request.route].at_home
-        told = await self._send(home.path, body, kind)
+        told = await self._send(home.path, body, self._headers(request, kind))
         if isinstance(told, LocalBackendError):
             return told
         if told.status != 200:
@@ -263,7 +287,7 @@ class OpenAIHTTPBackend:
             return LocalBackendError("The local model sent an answer that is not JSON.")
 
     async def _send(
-        self, path: str, body: bytes, kind: str = _JSON_TYPE
+        self, path: str, body: bytes, headers: dict[str, str]
     ) -> Reply | LocalBackendError:
         """The reply; a fault comes back as a value, so that it has no context that holds text."""
         try:
@@ -271,7 +295,7 @@ class OpenAIHTTPBackend:
                 "POST",
                 path,
                 content=body,
-                headers={"content-type": kind, "accept-encoding": "identity"},
+                headers=headers,
             ) as response:
                 payload = bytearray()
                 async for chunk in response.aiter_raw():

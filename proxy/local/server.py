@@ -26,6 +26,7 @@ from starlette.routing import Route
 from proxy.canonical import parse_object
 from proxy.errors import LocalBackendError, RequestError, error_body
 from proxy.inspection import offline
+from proxy.local.backend import CALLER
 from proxy.local.model import model_digest
 from proxy.local.wishes import Wishes, nth, read_continuations, read_wishes
 
@@ -89,8 +90,8 @@ class Service:
             wishes = read_continuations(parse_object(await _read_body(request)))
             for prompt in wishes.prompts:
                 for which in range(wishes.num_choices):
-                    sampling = nth(wishes.sampling, which)
-                    jobs.append(await asyncio.to_thread(self._engine.submit_text, prompt, sampling))
+                    wanted = (prompt, nth(wishes.sampling, which), _caller(request))
+                    jobs.append(await asyncio.to_thread(self._engine.submit_text, *wanted))
         except (RequestError, TooLong, EngineFull) as error:
             _give_up(jobs)
             return _refusal(error)
@@ -116,6 +117,7 @@ class Service:
                         wishes.messages,
                         nth(wishes.sampling, which),
                         listener if wishes.stream else None,
+                        _caller(request),
                     )
                 )
         except (RequestError, TooLong, EngineFull) as error:
@@ -183,6 +185,11 @@ async def _read_body(request: Request) -> bytes:
                 "The request is too large.", code="request_too_large", http_status=413
             )
     return bytes(raw)
+
+
+def _caller(request: Request) -> str:
+    """Whose turn it is; only the proxy on this machine says so."""
+    return request.headers.get(CALLER, "")
 
 
 def _give_up(jobs: list[Job]) -> None:

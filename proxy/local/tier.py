@@ -35,7 +35,13 @@ class LocalTier:
             url, model = place.base_url or words_url, place.model or settings.local_model
             backend = OpenAIHTTPBackend.of(settings, url, model)
             others.update(dict.fromkeys(place.routes, backend))
-        return cls(OpenAIHTTPBackend.of(settings, words_url, settings.local_model), others)
+        words = OpenAIHTTPBackend.of(
+            settings,
+            words_url,
+            settings.local_model,
+            tells_caller=settings.local_base_url is None,
+        )
+        return cls(words, others)
 
     async def generate(self, request: Request) -> Draft:
         """Answer ``request``; see `LocalBackend`."""

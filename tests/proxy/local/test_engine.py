@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from proxy.local.batch import Prefill
-from proxy.local.engine import MAX_WAITING, Engine, EngineFull, Generation, Piece, TooLong
+from proxy.local.engine import (
+    MAX_BATCH,
+    MAX_WAITING,
+    Engine,
+    EngineFull,
+    Generation,
+    Job,
+    Piece,
+    TooLong,
+)
 from proxy.local.wishes import Sampling
 from tests.harness import model_dir
 
@@ -199,10 +208,43 @@ def test_refuses_more_than_may_wait_but_forgets_those_who_left(engine: Engine) -
             jobs.append(engine.submit([("user", "Hi")], Sampling(max_tokens=500)))
         except EngineFull:
             full = True
-    assert len(jobs) >= MAX_WAITING
+    assert len(jobs) >= MAX_WAITING // 2  # one caller leaves the other half
+    another = engine.submit([("user", "Hi")], Sampling(max_tokens=2), caller="another")
     for job in jobs:
         job.cancelled.set()
+    assert another.done.result(60).num_completion_tokens == 2
     assert ask(engine, "Hi", max_tokens=2).num_completion_tokens == 2
+
+
+def test_a_caller_with_one_request_does_not_wait_for_all_of_another(engine: Engine) -> None:
+    ended: list[str] = []
+
+    def queue(caller: str) -> Job:
+        sampling = Sampling(max_tokens=12)
+        job = engine.submit([("user", "Count from one to ten.")], sampling, caller=caller)
+        job.done.add_done_callback(lambda _: ended.append(caller))
+        return job
+
+    jobs = [queue("much") for _ in range(4 * MAX_BATCH)]
+    jobs.append(queue("little"))
+    for job in jobs:
+        job.done.result(120)
+    assert ended.index("little") < 2 * MAX_BATCH
+
+
+@pytest.mark.parametrize("num_words", [1, 3000], ids=["rows", "tokens"])
+def test_a_caller_with_nothing_inside_joins_a_batch_that_is_full(
+    engine: Engine, num_words: int
+) -> None:
+    long = [("user", "Tell a long story. " + "word " * num_words)]
+    jobs = [
+        engine.submit(long, Sampling(max_tokens=4_000), caller="much") for _ in range(2 * MAX_BATCH)
+    ]
+    guest = engine.submit([("user", "Hi")], Sampling(max_tokens=2), caller="little")
+    assert guest.done.result(300).num_completion_tokens == 2
+    assert not any(job.done.done() for job in jobs)
+    for job in jobs:
+        job.cancelled.set()
 
 
 def test_ends_every_job_when_it_closes() -> None:

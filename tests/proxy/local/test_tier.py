@@ -6,9 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from demo.stand_in_cloud import StandInCloud
 from proxy.errors import LocalBackendError
+from proxy.local.backend import CALLER
+from proxy.local.live import LocalStream
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.local.tier import LocalTier
+from proxy.settings import load_settings
 from proxy.types import JSONObject, Request
 from tests.factories import a_request
 from tests.proxy.local.test_openai_http import Endpoint, an_answer, endpoint
@@ -55,3 +59,18 @@ async def test_the_vectors_of_another_model_are_not_made_up() -> None:
     assert (caught.value.unable, caught.value.code) == (True, "unsupported_by_local")
     assert "text-embedding" not in caught.value.public_message
     assert (words.bodies, vectors.bodies) == ([], [])
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["the embedded server", "an endpoint"])
+async def test_only_the_embedded_server_is_told_whose_turn_it_is(ours: bool) -> None:
+    with StandInCloud() as server:
+        env = {} if ours else {"RINGFENCE_LOCAL_BASE_URL": server.base_url}
+        tier = LocalTier.of(load_settings(env), server.base_url)
+        try:
+            await tier.generate(a_request())
+            begun = await tier.begin(a_request())
+            assert not isinstance(begun, LocalStream)  # it answers in one piece
+        finally:
+            await tier.aclose()
+    told = [dict(request.headers).get(CALLER) for request in server.requests]
+    assert told == ["k1" if ours else None] * 2
