@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.policy.model import (
     DEFAULT,
@@ -120,19 +120,21 @@ def decide(
     """
     content = policy.content
     winners = _winners(policy, context, inspection, derived_from)
+    action = winners[0].action
+    masks = _masks(policy, context, inspection) if action is Action.MASK else ()
     named = [vote for vote in winners if vote.rule.id != DEFAULT]
     return Decision(
         decision_id=decision_id,
-        action=winners[0].action,
+        action=action,
         rules=tuple(vote.rule for vote in named),
         policy_digest=policy.digest,
         policy_revision=content.revision,
-        destinations=_destinations(policy, context, inspection),
+        destinations=tuple(_destinations(policy, context, inspection, (action, masks))),
         on_local_failure=content.on_local_failure,
         allow_unrecorded_local=content.unrecorded_local,
         message=next((vote.message for vote in winners if vote.message), None),
         derived_from=derived_from,
-        masks=_masks(policy, context, inspection) if winners[0].action is Action.MASK else (),
+        masks=masks,
         scan=policy.scan,
         keep_answer=bool(content.record.train_on_answers),
     )
@@ -329,14 +331,47 @@ def _is_valid(fallback: Fallback, today: dt.date) -> bool:
 
 
 def _destinations(
-    policy: Policy, context: Context, inspection: Inspection
-) -> tuple[Destination, ...]:
+    policy: Policy,
+    context: Context,
+    inspection: Inspection,
+    decided: tuple[Action, tuple[Mask, ...]],
+) -> Iterator[Destination]:
+    """The destinations that are open, each with the models that the rules let the request reach."""
     found = {finding.entity for finding in inspection.findings}
-    return tuple(
-        given.destination
-        for given in policy.destinations
-        if given.scope.matches(context.who) and given.absent.isdisjoint(found)
-    )
+    for given in policy.destinations:
+        if not given.scope.matches(context.who) or not given.absent.isdisjoint(found):
+            continue
+        there = given.destination
+        if policy.models_ruled.isdisjoint(there.models):
+            yield there
+        elif models := tuple(
+            model
+            for model in there.models
+            if model not in policy.models_ruled
+            or _reaches(policy, replace(context, model=model), inspection, decided)
+        ):
+            yield replace(there, models=models)
+
+
+def _reaches(
+    policy: Policy,
+    context: Context,
+    inspection: Inspection,
+    decided: tuple[Action, tuple[Mask, ...]],
+) -> bool:
+    """Whether what was decided may go to the model of ``context`` too, if the proxy chooses it.
+
+    A client that names no model must not reach one that a rule would have kept it from by name.
+    """
+    action, masks = decided
+    everything = Facts.of(inspection, inspection.findings)
+    facts = Facts.of(inspection, counting(policy, inspection, _day(context)))
+    for position in _candidates(policy, context.who, everything):
+        rule = policy.rules[position]
+        if rule_matches(rule, context.who, everything if rule.is_floor else facts):
+            if vote_of(rule, context).action.strictness > action.strictness:
+                return False
+    return action is not Action.MASK or _masks(policy, context, inspection) == masks
 
 
 def _day(context: Context) -> dt.date:

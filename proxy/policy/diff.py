@@ -32,6 +32,7 @@ from proxy.types import (
     Category,
     Coverage,
     Decision,
+    Destination,
     Finding,
     Inspection,
     OnLocalFailure,
@@ -248,8 +249,12 @@ def is_looser(before: Decision, after: Decision) -> bool:
         return True
     if after.only_masked and _masks_less(before, after):
         return True
-    opened = {d for d in after.destinations if d not in before.destinations}
-    return after.may_leave and bool(opened)
+    return after.may_leave and not _reach(after) <= _reach(before)
+
+
+def _reach(decision: Decision) -> set[tuple[Destination, str]]:
+    """Each destination with each model that a request may reach there."""
+    return {(replace(d, models=()), model) for d in decision.destinations for model in d.models}
 
 
 def covers(other: CompiledRule, rule: CompiledRule) -> bool:

@@ -148,9 +148,14 @@ def _destination(
     if found:
         why = f"{', '.join(found)} must be absent"
         return DestinationSaid(given.destination.id, False, why)
-    if not decision.may_leave:
+    if decision.action not in (Action.ALLOW, Action.MASK):
         why = f"open to this caller, but the request is not to leave ({decision.action.value})"
         return DestinationSaid(given.destination.id, False, why)
+    reached = [one.models for one in decision.destinations if one.id == given.destination.id]
+    kept = set(given.destination.models).difference(*reached)
+    if kept:
+        why = f"a rule keeps it from {', '.join(sorted(kept))}"
+        return DestinationSaid(given.destination.id, bool(reached), why)
     return DestinationSaid(given.destination.id, True, "open")
 
 

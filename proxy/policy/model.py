@@ -278,6 +278,13 @@ class Policy:
         return positions
 
     @cached_property
+    def models_ruled(self) -> frozenset[str]:
+        """The models that a rule is limited to."""
+        place = SCOPE_KEYS.index("models")
+        wanted = (names for rule in self.rules for key, names in rule.scope.wanted if key == place)
+        return frozenset[str]().union(*wanted)
+
+    @cached_property
     def general(self) -> tuple[int, ...]:
         """Positions of the rules that ask for no finding."""
         return tuple(i for i, rule in enumerate(self.rules) if not rule.conditions)
@@ -326,7 +333,7 @@ class Policy:
     def compiled(self) -> Policy:
         """This policy, with all its compiled parts made."""
         _ = self.rules, self.by_entity, self.general, self.fallback, self.destinations, self.allowed
-        _ = self.recognizers.version, self.for_caller
+        _ = self.recognizers.version, self.for_caller, self.models_ruled
         return self
 
     def _compile(self, loaded: LoadedFile, rule: Rule, path: tuple[str, int]) -> CompiledRule:

@@ -39,7 +39,7 @@ from proxy.routing.catalog import build_estimator
 from proxy.routing.chain import Chain
 from proxy.routing.ladder import Ladder, climb
 from proxy.settings import load_settings
-from proxy.types import JSONObject, OnLocalFailure, Response, RouteReason, Scan, Target
+from proxy.types import JSONObject, OnLocalFailure, Response, Route, RouteReason, Scan, Target
 from tests.factories import a_body, a_draft, a_finding, a_request
 from tests.harness import SCHEMA, write_policy
 from tests.proxy.egress.masking import PEOPLE
@@ -324,6 +324,27 @@ async def test_the_decision_is_the_ceiling_of_the_climb(height: Height) -> None:
     assert told_of(response.route) == (Target.CLOUD, RouteReason.LOW_CONFIDENCE, False, "eu")
     assert [where for _, where, _, _ in height.attempts()] == ["eu", "eu"]
     assert "logprobs" not in json.loads(height.cloud.requests[-1].body)
+
+
+#: Nothing goes to one model, whoever chooses it.
+NEVER = (
+    "\nrules:\n",
+    "\nrules:\n  - {{id: never, why: by contract, scope: {{models: [{}]}}, "
+    "when: {{always: true}}, action: block}}\n",
+)
+
+
+async def test_a_model_that_a_rule_is_on_is_no_rung(height: Height) -> None:
+    policy_of(height, "app", (NEVER[0], NEVER[1].format("dear")))
+    assert said(await height.ask()) == "From mid."  # the last that may be asked
+    assert [model for _, _, model, _ in height.attempts()] == ["cheap", "mid"]
+    height.world.parts = replace(height.world.parts, chain=None)
+    policy_of(height, "app", (NEVER[0], NEVER[1].format("mid")))
+    assert said(await height.ask()) == "From cheap."  # of its first destination's
+    height.cloud.requests.clear()
+    policy_of(height, "app", (NEVER[0], NEVER[1].format("mid, cheap, dear")))
+    assert (await height.ask()).route == Route(Target.LOCAL, RouteReason.PINNED)
+    assert height.asked == []
 
 
 async def test_without_any_of_its_models_a_request_goes_as_without_a_chain(height: Height) -> None:

@@ -380,3 +380,64 @@ def test_what_stays_for_another_reason_is_not_masked(tmp_path: Path) -> None:
     policy = load(tmp_path, "default: allow\n" + OPEN + "rules:\n" + PEOPLE + mask)
     decision = said(policy, a_finding(), a_finding("EMAIL_ADDRESS"))
     assert (decision.action, decision.masks) == (Action.LOCAL_ONLY, ())
+
+
+TWO_MODELS = OPEN.replace("[m]", "[m, dear]")
+
+
+@pytest.mark.parametrize(
+    ("rule", "findings", "asked", "reached"),
+    [
+        ("when: {always: true}, action: block", (), "ringfence", ["m"]),
+        ("when: {always: true}, action: block", (), "m", ["m"]),
+        ("when: {always: true}, action: local_only", (), "ringfence", ["m"]),
+        ("when: {always: true}, action: mask", (), "ringfence", ["m"]),
+        ("when: {always: true}, action: allow", (), "ringfence", ["m", "dear"]),
+        ("when: {entities: [PERSON]}, action: block", (), "ringfence", ["m", "dear"]),
+        ("when: {entities: [PERSON]}, action: block", (a_finding(),), "ringfence", ["m"]),
+        ("when: {entities: [PERSON]}, action: block", (a_finding(),), "other", ["m"]),
+    ],
+)
+def test_a_rule_on_a_model_holds_where_the_proxy_chooses_it(
+    rule: str, findings: tuple[Finding, ...], asked: str, reached: list[str], tmp_path: Path
+) -> None:
+    text = f"  - {{id: dear, why: x y, scope: {{models: [dear]}}, {rule}}}\n"
+    policy = load(tmp_path, "default: allow\n" + TWO_MODELS + "rules:\n" + text)
+    context = a_context(model=asked)
+    decision = decide(policy, context, an_inspection(*findings), decision_id="d")
+    assert (decision.action, decision.may_leave) == (Action.ALLOW, True)
+    assert [list(there.models) for there in decision.destinations] == [reached]
+    named = decide(policy, replace(context, model="dear"), an_inspection(), decision_id="d")
+    assert named.may_leave == ("PERSON" in rule or "allow" in rule or "mask" in rule)
+
+
+def test_a_destination_without_a_model_that_may_be_reached_is_none(tmp_path: Path) -> None:
+    text = "  - {id: m, why: x y, scope: {models: [m]}, when: {always: true}, action: block}\n"
+    decision = said(load(tmp_path, "default: allow\n" + OPEN + "rules:\n" + text))
+    assert (decision.action, decision.destinations) == (Action.ALLOW, ())
+    assert not decision.may_leave
+
+
+@pytest.mark.parametrize(
+    ("way", "reached"), [("mask", ["m", "dear"]), ("{mask: {with: redact}}", ["m"])]
+)
+def test_a_model_that_needs_another_mask_is_not_reached(
+    way: str, reached: list[str], tmp_path: Path
+) -> None:
+    rules = (
+        "  - {id: all, why: x y, when: {entities: [PERSON]}, action: mask}\n"
+        "  - {id: dear, why: x y, scope: {models: [dear]}, when: {entities: [PERSON]}, "
+        f"action: {way}}}\n"
+    )
+    policy = load(tmp_path, "default: allow\n" + TWO_MODELS + "rules:\n" + rules)
+    decision = said(policy, a_finding())
+    assert decision.only_masked
+    assert [list(there.models) for there in decision.destinations] == [reached]
+
+
+def test_a_model_out_of_the_files_scope_is_reached_if_its_destination_is(tmp_path: Path) -> None:
+    """The scope of a file says who may ask for what; its destinations say what may be chosen."""
+    scope = "scope: {models: [ringfence]}\n"
+    rules = "rules:\n  - {id: x, why: x y, scope: {models: [dear]}, when: {always: true}, "
+    policy = load(tmp_path, scope + "default: allow\n" + TWO_MODELS + rules + "action: allow}\n")
+    assert [list(there.models) for there in said(policy).destinations] == [["m", "dear"]]

@@ -122,6 +122,19 @@ def test_shows_a_request(tmp_path: Path) -> None:
     ]
 
 
+def test_a_model_that_is_kept_back_is_stricter_and_one_that_is_let_go_looser(
+    tmp_path: Path,
+) -> None:
+    two = "default: allow\n" + OPEN.replace("[m]", "[m, dear]")
+    kept = "{id: r, why: x y, scope: {models: [dear]}, when: {always: true}, action: block}"
+    old, new = load(tmp_path, two), load(tmp_path, f"{two}rules:\n  - {kept}\n")
+    assert compare(old, new, NOW).no_new_egress
+    assert not compare(new, old, NOW).no_new_egress
+    fewer = load(tmp_path, "default: allow\n" + OPEN)
+    assert compare(old, fewer, NOW).no_new_egress
+    assert not compare(fewer, old, NOW).no_new_egress
+
+
 def test_finds_a_destination_that_opens(tmp_path: Path) -> None:
     closed = OPEN + "    only_for: {categories_absent: [health]}\n"
     old = load(tmp_path, "default: allow\n" + closed)
