@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
+
+_USUAL: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 
 
 def plain(url: str) -> SplitResult:
@@ -30,5 +34,16 @@ def origin_of(url: str) -> str:
         ValueError: it is no plain address.
     """
     parts = plain(url)
-    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    port = parts.port or _USUAL[parts.scheme]
     return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def host_of(url: str) -> str:
+    """Host and port of ``url``, without the port that is usual for its scheme.
+
+    Raises:
+        ValueError: it is no plain address.
+    """
+    parts = plain(url)
+    is_usual = parts.port in (None, _USUAL[parts.scheme])
+    return str(parts.hostname) if is_usual else f"{parts.hostname}:{parts.port}"

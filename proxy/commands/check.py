@@ -10,12 +10,13 @@ from typing import Final, Literal
 
 from audit.errors import AuditError
 from audit.stores.address import excess_rights
+from proxy.address import host_of
 from proxy.credentials import cloud_credentials
 from proxy.egress.budgets import load_budgets
 from proxy.errors import ProxyError
 from proxy.local.model import is_ready
 from proxy.local.openai_http import OpenAIHTTPBackend
-from proxy.local.places import abroad, host_of, places
+from proxy.local.places import abroad, places
 from proxy.local.probe import Abilities
 from proxy.policy.language import DestinationPolicy
 from proxy.policy.lint import lint

@@ -1,6 +1,6 @@
 """Which endpoint of the local tier answers which routes: one of their own, or the one for words.
 
-All of them are on our own premises, and each is asked with the one key for the local tier.
+All of them are on our own premises, and each is asked with the key of its host.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proxy.address import host_of
 from proxy.routes.embeddings import EMBEDDINGS
 from proxy.routes.media import EDITS, IMAGES, TRANSCRIPTIONS, TRANSLATIONS, VARIATIONS
 from proxy.routes.speech import SPEECH
@@ -56,10 +57,3 @@ def abroad(settings: Settings, clouds: Mapping[str, str]) -> tuple[tuple[str, st
     urls = (settings.local_base_url, *(place.base_url for place in places(settings)))
     named = dict.fromkeys(url for url in urls if url is not None)
     return tuple((url, known[host_of(url)]) for url in named if host_of(url) in known)
-
-
-def host_of(url: str) -> str:
-    """Host and port of ``url``, to compare; no port: the usual one."""
-    scheme, _, rest = url.lower().partition("://")
-    host = rest.partition("/")[0].rpartition("@")[2]
-    return host.removesuffix(":443" if scheme == "https" else ":80")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.address import origin_of, plain
+from proxy.address import host_of, origin_of, plain
 from proxy.errors import SettingsError
 from proxy.settings import Settings, load_settings
 
@@ -21,6 +21,12 @@ ENDPOINTS = [name.upper() for name in Settings.model_fields if name.endswith("_b
 )
 def test_names_the_host_and_always_the_port(url: str, origin: str) -> None:
     assert origin_of(url) == origin
+
+
+@pytest.mark.parametrize("url", ["https://a.example/v1", "https://A.example:443/v1/"])
+def test_an_address_is_compared_by_its_host_and_port(url: str) -> None:
+    assert host_of(url) == host_of("http://a.example") == "a.example"
+    assert host_of("http://a.example:443") == "a.example:443"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import pytest
 
 from demo.stand_in_cloud import Recorded, Reply, StandInCloud
 from proxy.commands.check import Remark, run_checks
-from proxy.local.places import host_of
 from proxy.policy.switch import EgressSwitch
 from proxy.settings import Settings, load_settings
 from tests.harness import ROOT, free_port, write_policy
@@ -175,14 +174,6 @@ async def test_says_which_endpoint_of_its_own_is_not_there(tmp_path: Path) -> No
     said = await remarks(settings(tmp_path, **embedded))
     assert said["local images"].level == "bad"
     assert "RINGFENCE_IMAGES_BASE_URL" in said["local images"].says
-
-
-@pytest.mark.parametrize(
-    "url", ["https://a.example/v1", "https://A.example:443/v1/", "https://u:p@a.example"]
-)
-def test_an_address_is_compared_by_its_host_and_port(url: str) -> None:
-    assert host_of(url) == "a.example"
-    assert host_of("http://a.example:443") != "a.example"
 
 
 async def test_a_local_endpoint_that_is_a_cloud_is_bad(tmp_path: Path) -> None:

@@ -40,7 +40,6 @@ def test_a_place_is_named_as_its_settings_begin_and_no_route_has_two() -> None:
     ("url", "is_abroad"),
     [
         ("https://API.openai.com:443/v2", True),
-        ("https://key@api.openai.com", True),
         ("http://10.0.0.7:8000/v1", True),
         ("http://10.0.0.7:8001/v1", False),
         ("https://openai.com/v1", False),
