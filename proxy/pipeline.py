@@ -239,7 +239,10 @@ class Pipeline:
         started = time.perf_counter()
         left = await self._left(flow) if self._may_escalate(flow) else None
         try:
-            made = await self._generate(flow, None if whole else left)
+            if whole:
+                made: Draft | LocalStream = await self._parts.local.generate(flow.request)
+            else:
+                made = await self._generate(flow, left)
         except LocalBackendError as error:
             return replace(flow, draft=None, local_fault=error).lap("draft", started)
         if isinstance(made, LocalStream):
@@ -250,7 +253,12 @@ class Pipeline:
         if seen is None:
             return flow.lap("draft", started)
         may_ask = flow.request.route == CHAT.name and self._may_escalate(flow) and seen is made
-        confidence = await self._parts.estimator.estimate(flow.request, seen, may_ask=may_ask)
+        try:
+            confidence = await self._parts.estimator.estimate(flow.request, seen, may_ask=may_ask)
+        except BaseException:
+            if flow.begun is not None:  # nobody is left who would read it
+                flow.begun.close()
+            raise
         # where the estimator could not ask, or nothing is scored at all, unknown is no drift
         scored = may_ask or (left is not None and seen is made and confidence.score is not None)
         if self._parts.drift is not None and scored and not whole:

@@ -16,14 +16,15 @@ import pytest
 from audit.errors import LedgerUnwritable
 from demo.stand_in_cloud import END, Reply, StandInCloud, chunk, streamed
 from proxy.egress.attempt import CloudTier
-from proxy.errors import LocalBackendError
+from proxy.egress.limit import AttemptLimit
+from proxy.errors import CloudError, LocalBackendError
 from proxy.flowing import LiveAnswer
 from proxy.local.openai_http import OpenAIHTTPBackend
 from proxy.pipeline import Pipeline
 from proxy.policy.switch import EgressSwitch
 from proxy.routing.committing import Commitment, EarlyCommit
 from proxy.routing.route import Modes
-from proxy.types import JSONObject, Response, Route, RouteReason, Target
+from proxy.types import Confidence, JSONObject, Response, Route, RouteReason, Target
 from tests.factories import a_body, a_finding, a_request
 from tests.proxy.local.test_watched import GIVES, token
 from tests.proxy.test_pipeline import (
@@ -121,6 +122,23 @@ async def test_where_no_cloud_could_answer_the_local_answer_flows(
     home.parts = replace(home.parts, modes=Modes(shadow=True))
     server.reply = lambda _: Reply()
     assert (await ask(home)).live is None  # its confidence tells what would have been
+
+
+async def test_a_cloud_that_fails_with_its_last_attempt_leaves_a_whole_answer_from_home(
+    home: World, server: StandInCloud
+) -> None:
+    server.reply = lambda asked: streamed(*PIECES) if b'"stream"' in asked.body else Reply()
+    parts, switch = home.parts, EgressSwitch(home.folder).is_on
+    tier = CloudTier(home.cloud, parts.ledger, AttemptLimit(1), switch, parts.metrics)
+    home.cloud.fault = CloudError("down", error_type="connection", sent="no")
+    modes = Modes(cloud_first=frozenset({"app"}))
+    home.parts = replace(parts, modes=modes, cloud=tier)
+    response = await ask(home)
+    assert (response.http_status, response.live) == (200, None)
+    assert response.route == Route(Target.LOCAL, RouteReason.CLOUD_FAILED, degraded=True)
+    assert not tier.is_ready  # nobody could answer now, so that a new request would flow
+    assert len(home.cloud.bodies) == 1
+    await tier.aclose()
 
 
 async def test_where_no_cloud_could_answer_what_saw_masked_values_flows_behind_its_pins(
@@ -247,6 +265,31 @@ async def test_a_sure_beginning_is_told_before_the_end_is_written(
     told = committing.parts.metrics.exposition()
     assert b'early_commits_total{commit="kept"} 1.0' in told
     assert await committing.parts.pins.find(lambda: ["sure0 sure1 sure2 sure3 sure4 sure5"]) is None
+
+
+async def test_a_client_that_leaves_while_a_beginning_is_scored_leaves_no_stream_open(
+    committing: World, server: StandInCloud, gate: threading.Event
+) -> None:
+    server.reply = lambda _: streamed(*SURE_PIECES[:AFTER], gate, *SURE_PIECES[AFTER:], *LAST)
+    assert isinstance(committing.parts.flowing, OpenAIHTTPBackend)
+    committing.parts.flowing._timeout_s = 300.0
+    committing.parts.flowing._wire.timeout = 300.0
+    scoring = asyncio.Event()
+
+    class Slow:
+        async def estimate(self, *_: object, **__: object) -> Confidence:
+            scoring.set()
+            await asyncio.sleep(300)
+            raise AssertionError("nobody waits for this")
+
+    committing.parts = replace(committing.parts, estimator=Slow())
+    asking = asyncio.create_task(ask(committing))
+    async with asyncio.timeout(30):
+        await scoring.wait()
+        asking.cancel()
+        await asyncio.wait({asking})
+        await nothing_runs()  # the gate is still shut
+    assert committing.routing()["reason"] == "client_gone"
 
 
 async def test_what_would_have_escalated_after_all_is_counted(
