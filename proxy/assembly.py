@@ -175,6 +175,11 @@ class Proxy:
         home = (self._settings.local_model, self._settings.embedding_model)
         return tuple(dict.fromkeys((AUTO_MODEL, *home, *self._cloud_models())))
 
+    def _encoder(self) -> str:
+        """The model that makes vectors at home, unless an operator has its name speak as well."""
+        name = self._settings.embedding_model
+        return "" if name in (self._settings.local_model, *self._cloud_models()) else name
+
     def _cloud_models(self) -> Sequence[str]:
         return [m for d in self.policy().content.destinations for m in d.models]
 
@@ -253,6 +258,7 @@ class Proxy:
             modes=Modes(self._in_shadow, frozenset(settings.cloud_first_apps)),
             chain=self._chain,
             climb_s=_climb_s(settings),
+            encoder=self._encoder(),
         )
         await self._say_start(self._ledger, cloud)
         # 6. what may change while it runs

@@ -51,6 +51,7 @@ class Parts:
     early: EarlyExit | None = None  # gives drafts up that cannot reach the threshold
     prerouter: PreRouter | None = None  # tells which drafts need not be made
     chain: Chain | None = None  # the cloud models that are asked in turn
+    encoder: str = ""  # the model at home that makes vectors, and no words
     climb_s: float = math.inf  # from when on a request came no further one is asked
     flowing: FlowingBackend | None = None  # tells answers while they are made
     committing: EarlyCommit | None = None  # tells drafts early that are sure enough

@@ -39,6 +39,7 @@ from proxy.policy.model import Policy
 from proxy.policy.shadow import Shadow, shadow_of
 from proxy.records import decision_record
 from proxy.routes.chat import CHAT
+from proxy.routes.embeddings import EMBEDDINGS
 from proxy.routes.registry import ROUTES
 from proxy.routes.route import Escalation
 from proxy.routing.catalog import range_of
@@ -127,6 +128,13 @@ class Pipeline:
     def _check_model(self, request: Request) -> None:
         if ROUTES[request.route].any_model:
             return
+        if request.model == self._parts.encoder and request.route != EMBEDDINGS.name:
+            raise RequestError(
+                "This model makes vectors, and no words: it is for /v1/embeddings.",
+                code="model_not_found",
+                http_status=404,
+                param="model",
+            )
         if request.model not in self._parts.models():
             raise RequestError(
                 "This model does not exist here; GET /v1/models lists those that do.",

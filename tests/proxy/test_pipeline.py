@@ -633,6 +633,17 @@ async def test_an_unknown_model_is_said_so(world: World) -> None:
     assert world.local.num_asked == 0
 
 
+async def test_a_model_that_makes_vectors_is_not_asked_for_words(world: World) -> None:
+    names = (*world.parts.models(), "encoder")
+    world.parts = replace(world.parts, models=lambda: names, encoder="encoder")
+    with pytest.raises(RequestError, match="/v1/embeddings") as caught:
+        await world.ask({**a_body(), "model": "encoder"})
+    assert (caught.value.code, caught.value.http_status) == ("model_not_found", 404)
+    assert world.local.num_asked == 0
+    asked = replace(a_request({"model": "encoder", "input": "Hello."}), route="embeddings")
+    assert (await Pipeline(world.parts).answer(asked)).http_status == 200
+
+
 @pytest.mark.parametrize(
     ("asked", "sent"), [("gpt-4o", "gpt-4o"), (AUTO_MODEL, "gpt-4o-mini"), ("local", None)]
 )
