@@ -169,8 +169,7 @@ class StandInCloud:
     left: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        self._server = _QuietServer(("127.0.0.1", 0), _handler_of(self))
-        self._server.daemon_threads = True
+        self._server = _QuietServer(self)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
@@ -206,74 +205,80 @@ class StandInCloud:
 class _QuietServer(ThreadingHTTPServer):
     """A client that hangs up is no news here."""
 
+    daemon_threads = True
+
+    def __init__(self, cloud: StandInCloud) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.cloud = cloud
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing."""
 
 
-def _handler_of(cloud: StandInCloud) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """Records one request, and replies as its cloud says."""
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", "0")))
-            self._answer(body)
+    server: _QuietServer
+    protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            self._answer(b"")
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", "0")))
+        self._answer(body)
 
-        def _answer(self, body: bytes) -> None:
-            recorded = Recorded(self.path, tuple(self.headers.items()), body, time.time())
-            cloud.requests.append(recorded)
-            reply = cloud.reply(recorded)
-            time.sleep(reply.delay_s)
-            if reply.pieces:
-                self._tell(reply)
-                return
-            payload = reply.body
-            if payload is None:
-                is_form = self.headers.get("content-type", "").startswith("multipart/")
-                model = "none" if is_form else json.loads(body or b"{}").get("model", "none")
-                payload = answer_to(self.path, model)
-            headers = reply.headers
-            if reply.body is None and self.path.endswith("/speech"):
-                payload, headers = SOUND, (("content-type", "audio/mpeg"),)
-            self.send_response(reply.status)
-            for name, value in headers:
-                self.send_header(name, value)
-            self.send_header("content-length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload[: len(payload) // 2] if reply.cut else payload)
-            self.close_connection = reply.cut or self.close_connection
+    def do_GET(self) -> None:
+        self._answer(b"")
 
-        def _tell(self, reply: Reply) -> None:
-            """Send the pieces, each as a chunk of its own."""
-            self.send_response(reply.status)
-            for name, value in (*reply.headers, ("transfer-encoding", "chunked")):
-                self.send_header(name, value)
-            self.end_headers()
-            self.close_connection = True
-            try:
-                for piece in reply.pieces:
-                    if isinstance(piece, bytes):
-                        self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                        cloud.num_told += 1
-                    else:
-                        self._wait(piece)
-            except ConnectionError:
-                cloud.left.set()
-                return
-            if not reply.cut:
-                self.wfile.write(b"0\r\n\r\n")
+    def _answer(self, body: bytes) -> None:
+        recorded = Recorded(self.path, tuple(self.headers.items()), body, time.time())
+        self.server.cloud.requests.append(recorded)
+        reply = self.server.cloud.reply(recorded)
+        time.sleep(reply.delay_s)
+        if reply.pieces:
+            self._tell(reply)
+            return
+        payload = reply.body
+        if payload is None:
+            is_form = self.headers.get("content-type", "").startswith("multipart/")
+            model = "none" if is_form else json.loads(body or b"{}").get("model", "none")
+            payload = answer_to(self.path, model)
+        headers = reply.headers
+        if reply.body is None and self.path.endswith("/speech"):
+            payload, headers = SOUND, (("content-type", "audio/mpeg"),)
+        self.send_response(reply.status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload[: len(payload) // 2] if reply.cut else payload)
+        self.close_connection = reply.cut or self.close_connection
 
-        def _wait(self, gate: threading.Event) -> None:
-            """Wait for ``gate``, as long as somebody is there."""
-            until = time.monotonic() + GATE_S
-            while not gate.wait(0.02) and time.monotonic() < until:
-                readable, _, _ = select.select([self.connection], [], [], 0)
-                if readable and not self.connection.recv(1, socket.MSG_PEEK):
-                    raise ConnectionAbortedError
+    def _tell(self, reply: Reply) -> None:
+        """Send the pieces, each as a chunk of its own."""
+        self.send_response(reply.status)
+        for name, value in (*reply.headers, ("transfer-encoding", "chunked")):
+            self.send_header(name, value)
+        self.end_headers()
+        self.close_connection = True
+        try:
+            for piece in reply.pieces:
+                if isinstance(piece, bytes):
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                    self.server.cloud.num_told += 1
+                else:
+                    self._wait(piece)
+        except ConnectionError:
+            self.server.cloud.left.set()
+            return
+        if not reply.cut:
+            self.wfile.write(b"0\r\n\r\n")
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: a request line is text of a request."""
+    def _wait(self, gate: threading.Event) -> None:
+        """Wait for ``gate``, as long as somebody is there."""
+        until = time.monotonic() + GATE_S
+        while not gate.wait(0.02) and time.monotonic() < until:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                raise ConnectionAbortedError
 
-    return Handler
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: a request line is text of a request."""

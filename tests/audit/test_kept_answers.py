@@ -119,6 +119,7 @@ def test_a_changed_or_swapped_or_missing_answer_is_found(room: Room) -> None:
     is_found_changed_swapped_or_missing(
         room, ".answer", "answer", lambda: open_answer_to(room.ledger, ids[0], room.key)
     )
+    assert verify(room.ledger).is_sound  # with the file as it was
 
 
 def test_an_answer_opens_in_its_own_place_alone_whatever_a_record_says(room: Room) -> None:
