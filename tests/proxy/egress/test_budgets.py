@@ -126,7 +126,9 @@ async def test_processes_never_take_more_than_there_is(tmp_path: Path) -> None:
     left = (await store.left("a")).nano
     store.close()
     assert left == 10**9 - sum(spent) * 10**6  # every one was counted, and once
-    assert 0 <= left < 100 * 10**6  # of the 300 that asked, many were refused
+    # Some of the 300 were refused, as less than one was left; what was taken by then may all have
+    # been settled at half since.
+    assert 0 <= left <= 505 * 10**6
 
 
 @given(
