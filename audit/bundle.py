@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -220,7 +221,14 @@ def _members(file: io.BufferedIOBase | Path) -> dict[str, bytes]:
                 if info.filename in members or info.file_size > MAX_MEMBER_BYTES:
                     raise BadProof("a file in it stands there twice, or is too large")
                 members[info.filename] = bundle.read(info)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError):
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        NotImplementedError,
+        EOFError,
+        RuntimeError,
+    ):
         members = {}
     if MANIFEST not in members or RECORDS not in members:
         raise BadProof("it is no bundle")

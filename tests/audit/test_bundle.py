@@ -164,6 +164,17 @@ def test_a_changed_ledger_and_an_empty_time_make_no_bundle(ledger: Path, tmp_pat
         make_bundle(copy, ledger.parent / "keys", SINCE, UNTIL)
 
 
+def test_a_bundle_that_is_damaged_within_a_file_is_none(whole: bytes, key: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(whole)) as bundle:
+        info = bundle.getinfo(RECORDS)
+    begins = info.header_offset + 30 + len(info.filename)  # behind the header of the file
+    for place in range(begins, begins + info.compress_size, 61):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        with pytest.raises(AuditError):
+            check_bundle(io.BytesIO(bytes(damaged)), key)
+
+
 def test_the_commands_export_on_the_record_and_verify_offline(
     ledger: Path, key: str, tmp_path: Path
 ) -> None:
@@ -180,7 +191,8 @@ def test_the_commands_export_on_the_record_and_verify_offline(
     assert (checked.exit_code, "WHOLE" in checked.stdout) == (0, True)
     unkeyed = runner.invoke(app, ["verify", str(file)])
     assert (unkeyed.exit_code, "who made it" in unkeyed.stdout) == (0, True)
-    data = file.read_bytes()
-    file.write_bytes(data[: len(data) // 2] + b"x" + data[len(data) // 2 + 1 :])
+    members = members_of(file.read_bytes())
+    members[RECORDS] = members[RECORDS].replace(b'"v":1', b'"v":2', 1)
+    file.write_bytes(zipped(members).getvalue())
     assert runner.invoke(app, ["verify", str(file), "--key", key]).exit_code == 1
     assert runner.invoke(app, ["export", *places]).exit_code == 2  # nobody said who
