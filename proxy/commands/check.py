@@ -160,15 +160,15 @@ def _credentials(settings: Settings) -> tuple[Remark, ...]:
     if settings.credentials_file is None:
         if len(hosts) == 1:
             return ()
-        says = f"one key for {', '.join(sorted(hosts))}"
-        return (Remark("note", "credentials", f"{says}: {PREFIX}CREDENTIALS_FILE parts them"),)
+        shared = f"one key for {', '.join(sorted(hosts))}"
+        return (Remark("note", "credentials", f"{shared}: {PREFIX}CREDENTIALS_FILE parts them"),)
     without = [d.id for d in destinations if keys.of(d.base_url) is None]
-    says = f"keys of {settings.credentials_file}"
+    says = [f"keys of {settings.credentials_file}"]
     if without:
-        says += f"; none for {', '.join(without)}, where nothing is sent"
+        says.append(f"none for {', '.join(without)}, where nothing is sent")
     if settings.credentials_file.stat().st_mode & 0o077:
-        says += "; others on this machine may read it: chmod 600"
-    return (Remark("note" if ";" in says else "good", "credentials", says),)
+        says.append("others on this machine may read it: chmod 600")
+    return (Remark("note" if len(says) > 1 else "good", "credentials", "; ".join(says)),)
 
 
 def _destinations(settings: Settings) -> Sequence[DestinationPolicy]:

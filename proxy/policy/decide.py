@@ -234,19 +234,13 @@ def _masks(policy: Policy, context: Context, inspection: Inspection) -> tuple[Ma
     finding, the most private one is taken.
     """
     today = _day(context)
-    everything = Facts.of(inspection, inspection.findings)
     left = counting(policy, inspection, today)
-    facts = Facts.of(inspection, left)
     fallback = policy.fallback
     default = Vote(fallback.default, fallback.default_ref)
     found: dict[Finding, MaskWith] = {}
     if _loosen(default, fallback.exceptions, context.who, today).action is Action.MASK:
         found = dict.fromkeys(left, MaskWith.PLACEHOLDER)
-    for position in _candidates(policy, context.who, everything):
-        rule = policy.rules[position]
-        seen = everything if rule.is_floor else facts
-        if not rule_matches(rule, context.who, seen):
-            continue
+    for rule, seen in _voting(policy, context, inspection):
         if vote_of(rule, context).action is Action.MASK:
             chosen = inspection.findings if rule.is_floor else left
             for finding in chosen:
@@ -254,6 +248,19 @@ def _masks(policy: Policy, context: Context, inspection: Inspection) -> tuple[Ma
                 if _is_meant(rule, finding, seen):
                     found[finding] = max(known, rule.mask_with, key=lambda way: way.strictness)
     return tuple(Mask(f, found[f]) for f in dict.fromkeys(inspection.findings) if f in found)
+
+
+def _voting(
+    policy: Policy, context: Context, inspection: Inspection
+) -> Iterator[tuple[CompiledRule, Facts]]:
+    """The rules that vote, the strictest first, each with the facts that it goes by."""
+    everything = Facts.of(inspection, inspection.findings)
+    left = Facts.of(inspection, counting(policy, inspection, _day(context)))
+    for position in _candidates(policy, context.who, everything):
+        rule = policy.rules[position]
+        seen = everything if rule.is_floor else left
+        if rule_matches(rule, context.who, seen):
+            yield rule, seen
 
 
 def _is_meant(rule: CompiledRule, finding: Finding, facts: Facts) -> bool:
@@ -364,13 +371,9 @@ def _reaches(
     A client that names no model must not reach one that a rule would have kept it from by name.
     """
     action, masks = decided
-    everything = Facts.of(inspection, inspection.findings)
-    facts = Facts.of(inspection, counting(policy, inspection, _day(context)))
-    for position in _candidates(policy, context.who, everything):
-        rule = policy.rules[position]
-        if rule_matches(rule, context.who, everything if rule.is_floor else facts):
-            if vote_of(rule, context).action.strictness > action.strictness:
-                return False
+    for rule, _ in _voting(policy, context, inspection):
+        if vote_of(rule, context).action.strictness > action.strictness:
+            return False
     return action is not Action.MASK or _masks(policy, context, inspection) == masks
 
 
